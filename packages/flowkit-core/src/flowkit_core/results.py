@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from os import PathLike
     from typing import NoReturn
 
+    from .persistence import Store
     from .runs.mapping.elements import Elements
     from .runs.run import Run
     from .runs.run_state import RunSummary
@@ -98,7 +99,7 @@ class Results(dict[str, Any]):
 
     run_id: str = ""
     _summary: RunSummary | None = None
-    _place: Any = None  # of the record of the run: a store, or the path of its file
+    _place: Store | str | None = None  # of the record of the run: a store, or the path of its file
     _known: dict[str, dict[str, Any]] | None = None  # facts that were read before
 
     @property

@@ -109,7 +109,7 @@ class Flow(Pipeline):
         self._views: dict[int, tuple[Mapped[..., Any], tuple[str, ...]]] = {}  # of mapped tasks, and over which tasks
         self._built: tuple[dict[int, tuple[int, ...]], Graph] | None = None  # order edges, graph
         self._view: EdgeView | None = None  # the edges that were visible when the graph was built
-        self._stamp: Any = None
+        self._stamp: object = None  # changes with what the graph depends on
 
     @staticmethod
     def _example(name: str, tasks: Sequence[str]) -> str:
@@ -312,7 +312,7 @@ class Flow(Pipeline):
             requests[index] = MapRequest(view.parameters, () if view.parameters else sources, view._options)
         return requests
 
-    def _stamp_now(self) -> Any:
+    def _stamp_now(self) -> object:
         """Return a value that changes with the edges that are visible to the flow."""
         return None if self._view is None else (self._surroundings.stamp(), self._view.stamp(), replacements())
 

@@ -268,10 +268,10 @@ class ElementsRecord:
         compare: Callable[[int, Any], bool | None],
     ) -> None:
         self.size = size
-        self._compare: Any = compare
-        self._load: Any = load
-        self._counts: Any = counts
-        self._read: Any = read
+        self._compare = compare
+        self._load = load
+        self._counts: dict[str, int] | Callable[[], dict[str, int]] = counts
+        self._read = read
         self._rows: list[Any] | None = None
 
     def __len__(self) -> int:
@@ -350,7 +350,7 @@ class ElementsRecord:
             number: number of the element, from 0.
             value: the value; a tuple of them, for a task that is mapped over several inputs.
         """
-        return None if self._compare is None else self._compare(number, value)
+        return self._compare(number, value)
 
     def _all(self) -> list[Any]:
         """Return of each element number, state, seconds, attempts, label, reason, error, execution and end."""

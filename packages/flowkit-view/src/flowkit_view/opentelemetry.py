@@ -252,11 +252,11 @@ class _TracedRun:
         self._close(span, error, now)
         self._ended[event.task] = span.get_span_context()
 
-    def _take_element(self, event: Any, now: int) -> None:
+    def _take_element(self, event: ElementEvent, now: int) -> None:
         """Make the span of an attempt at an element, or note its failure for the span of the mapped task."""
         error = getattr(event, "error", None)
         attempt = getattr(event, "attempt", None)
-        attributes = {"flowkit.element": event.element}
+        attributes: dict[str, Any] = {"flowkit.element": event.element}
         if attempt is not None:
             attributes["flowkit.attempt"] = attempt
         if event.label is not None:

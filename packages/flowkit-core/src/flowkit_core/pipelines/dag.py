@@ -118,7 +118,7 @@ class DAG(Pipeline):
         self._surroundings: Surroundings = discovery.Surroundings(self, frame, is_bare=tasks is None)
         self._built: tuple[Found, Graph] | None = None
         self._view: EdgeView | None = None
-        self._stamp: Any = None
+        self._stamp: object = None  # changes with what the graph depends on
         self._warned = False
         self._is_empty = False  # whether the last graph had no tasks, which was warned of
 
@@ -169,7 +169,7 @@ class DAG(Pipeline):
         self._stamp = self._stamp_now()
         return built[1]
 
-    def _stamp_now(self) -> Any:
+    def _stamp_now(self) -> object:
         if self._view is None:
             return None
         block = self._block

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from flowkit_core._typing import Any
     from flowkit_core.graphs.graph import Graph
     from flowkit_core.graphs.node import Node
-    from flowkit_core.persistence import Cache, Refresh
+    from flowkit_core.persistence import Cache, Refresh, Store
 
 _LATER = "its inputs are not known before the run"
 
@@ -71,7 +71,7 @@ def plan_run(
 
 
 def _plan(
-    graph: Graph, store: Any, params: Mapping[str, Any], resume_max_age: float | None, refreshed: set[int]
+    graph: Graph, store: Store | None, params: Mapping[str, Any], resume_max_age: float | None, refreshed: set[int]
 ) -> RunPlan:
     nodes = graph.nodes
     run_id, states = None, RunState(graph)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from flowkit_core.events import Observer
     from flowkit_core.graphs.graph import Graph
     from flowkit_core.graphs.node import Node
+    from flowkit_core.persistence import Store
     from flowkit_core.runs.limits.admission import Admission
 
     from .event_loop.caller import AsyncCaller
@@ -505,7 +506,7 @@ class Run(OutcomeRules):
         return self._recorder is not None and self._recorder.records
 
     @property
-    def record_place(self) -> Any:
+    def record_place(self) -> Store | str | None:
         """The store of the record, or the absolute path of its file; None if the run is not recorded."""
         return self._recorder.place if self._recorder is not None else None
 

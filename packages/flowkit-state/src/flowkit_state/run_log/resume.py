@@ -220,11 +220,14 @@ class Preview:
     """
 
     def __init__(
-        self, run_id: str | None = None, done: Mapping[int, RecordedTask] | None = None, reasons: Any = None
+        self,
+        run_id: str | None = None,
+        done: Mapping[int, RecordedTask] | None = None,
+        reasons: Mapping[int, str] | None = None,
     ) -> None:
         self.run_id = run_id
         self.done = done or {}
-        self.reasons: Mapping[int, str] = reasons or {}
+        self.reasons = reasons or {}
 
 
 def plan_run(

@@ -44,7 +44,7 @@ from .usage_error import UsageError
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from flowkit_state import ElementsRecord, RunRecord, TaskError, TaskRecord
+    from flowkit_state import ElementsRecord, RunDiff, RunRecord, TaskError, TaskRecord
     from flowkit_view.report.run_model import RunModel, TaskModel
 
 MAX_SHOWN = 100
@@ -371,7 +371,7 @@ def _change(before: float, after: float) -> str:
     return ("-" if after < before else "+") + duration_text(abs(after - before))
 
 
-def _diff_object(found: Any, first: RunRecord, second: RunRecord) -> dict[str, Any]:
+def _diff_object(found: RunDiff, first: RunRecord, second: RunRecord) -> dict[str, Any]:
     return {
         "runs": [run_object(first), run_object(second)],
         **{

@@ -61,7 +61,7 @@ def supervise(
 def _run(command: Sequence[str], start: Callable[[Sequence[str]], Any]) -> int:
     """Run a process to its end. Ctrl-C reaches it too, and SIGTERM is passed on; this process waits for its end."""
     interrupted = terminated = False
-    process: Any = None
+    process: subprocess.Popen[bytes] | None = None
 
     def interrupt(*_: object) -> None:
         nonlocal interrupted

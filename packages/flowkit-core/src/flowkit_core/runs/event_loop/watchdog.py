@@ -12,7 +12,7 @@ from flowkit_core._warnings import safe_warn, safe_warn_at
 from flowkit_core.context import variable
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
+    from asyncio import AbstractEventLoop, Task
     from collections.abc import Callable
     from types import FrameType
 
@@ -46,9 +46,9 @@ class Watchdog:
         self.thread: int | None = None
         self._loop = loop
         self._has_answered = True
-        self._suspect: Any = None  # the task that ran at the last check, if the loop had not gone on
+        self._suspect: Task[Any] | None = None  # the task that ran at the last check, if the loop had not gone on
         self._since = 0.0
-        self._warned: Any = None
+        self._warned: Task[Any] | None = None
 
     def check(self, now: float, name_of: Callable[[Any], str | None]) -> None:
         """Schedule a callback in the loop; warn if one task has kept it from running for `BLOCKED_AFTER` seconds.
@@ -65,7 +65,7 @@ class Watchdog:
             self._suspect = None
             self._loop.call_soon_threadsafe(self._answer)
             return
-        task: Any = asyncio.current_task(self._loop)
+        task = asyncio.current_task(self._loop)
         if task is None or task is not self._suspect:
             self._suspect, self._since = task, now
         elif now - self._since >= BLOCKED_AFTER and task is not self._warned:

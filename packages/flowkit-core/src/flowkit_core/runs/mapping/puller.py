@@ -13,7 +13,7 @@ from threading import Thread
 from time import monotonic
 
 from flowkit_core._atomic import GIL
-from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core._typing import TYPE_CHECKING, Protocol
 from flowkit_core._warnings import safe_warn
 from flowkit_core.context import variable
 from flowkit_core.runs.wake_up import WakeUp
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
     from flowkit_core._typing import Any
     from flowkit_core.graphs.node import Node
+    from flowkit_core.runs.run import Run
 
+    from .element import Element
     from .inputs import LazyInput
     from .region import Region
 
@@ -124,11 +126,23 @@ class Puller:
         return 0
 
 
+class PulledNodes(Protocol):
+    """`MappedNodes`, as far as pullers need it."""
+
+    run: Run
+
+    def next_jobs(self, region: Region, jobs: list[Node]) -> Sequence[Node]:
+        """See `MappedNodes.next_jobs`."""
+
+    def leave(self, region: Region, jobs: list[Node], *, count: int) -> Sequence[Node]:
+        """See `MappedNodes.leave`."""
+
+
 class Pullers:
     """The lazy inputs of the mapped nodes of one run.
 
     Args:
-        mapping: the `MappedNodes` of the run.
+        mapping: the mapped nodes of the run.
 
     Attributes:
         is_here: whether inputs are pulled by the thread that runs their elements: see `Session`.
@@ -137,8 +151,8 @@ class Pullers:
         fail: takes an exception because of which the run cannot continue.
     """
 
-    def __init__(self, mapping: Any) -> None:
-        self._mapping: Any = mapping
+    def __init__(self, mapping: PulledNodes) -> None:
+        self._mapping = mapping
         self._regions: list[Region] = []
         self.is_here = False
         self.context: Context | None = None
@@ -203,9 +217,9 @@ class Pullers:
             region.input.is_exhausted |= region.input.is_taken
         self.pass_on(mapping.leave(region, [], count=0))
 
-    def note_wait(self, element: Any, *, waits: bool) -> None:
+    def note_wait(self, element: Element, *, waits: bool) -> None:
         """Note whether an element waits for a pool: no other element of its region is pulled meanwhile."""
-        region: Region = element.region
+        region = element.region
         if region.input.puller is None:
             return
         if waits:
@@ -247,7 +261,7 @@ class Pullers:
 
     def release(self) -> None:
         """Drop the reference to the run."""
-        self._mapping = self.context = None
+        self._mapping = self.context = None  # type: ignore[assignment]
 
 
 def _ignore(_: object) -> None:

@@ -137,7 +137,7 @@ class RunRecorder:
         new_folder = missing_folder(state) if resume else None
         store, owned = open_store(state)
         self._owned = store if owned else None
-        self.place: Any = os.path.abspath(os.fspath(state)) if owned else store
+        self.place: Store | str | None = os.path.abspath(os.fspath(state)) if owned else store
         try:
             if new_folder is not None:
                 warn_of_new_folder(state, new_folder)
