@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from flowkit_core.retry import RetryPolicy
 
     from .event_loop.caller import AsyncCaller
+    from .mapping.interface import RunMapping
     from .recording.recorder import RunRecorder
 
 _NO_NODES: tuple[Node, ...] = ()
@@ -37,7 +38,7 @@ class OutcomeRules:
 
     stop_reason = ""
     exiting = has_handles = False
-    mapping: Any = None
+    mapping: RunMapping  # only if the graph has mapped nodes
     on_stop: Callable[[], None] | None = None
     early_stop: BaseException | None = None
     record_error: Exception | None = None
@@ -80,7 +81,7 @@ class OutcomeRules:
         """Return whether an attempt is the last one of its node, and has not ended."""
         index, state = node.index, self.state
         if node.element is not None:
-            return bool(self.mapping.is_current(node, attempt))
+            return self.mapping.is_current(node, attempt)
         return state.codes[index] == PENDING and attempt == state.attempt_of.get(index, 1)
 
     @property
@@ -142,7 +143,7 @@ class OutcomeRules:
                 is_new, self._stop_is_new = self._stop_is_new, False
         if is_new and self.on_stop is not None:
             self.on_stop()
-        if is_new and self.mapping is not None:
+        if is_new and self.graph.mapped:
             self.mapping.pullers.stop()
 
     def leave_fast_path(self) -> None:

@@ -162,7 +162,7 @@ class Run(OutcomeRules):
             if recorder.done:
                 self.state.take_over(graph, recorder.done)
                 for index, done in recorder.done.items():
-                    if self.mapping is not None and (elements := getattr(done, "elements", None)) is not None:
+                    if graph.mapped and (elements := getattr(done, "elements", None)) is not None:
                         self.mapping.take_over(graph.nodes[index], elements)
                 self._unchecked = self._unchecked and SKIPPED not in self.state.codes
                 if self._kept is not None:
@@ -187,15 +187,13 @@ class Run(OutcomeRules):
     def call(self, node: Node) -> Call | Outcome:
         """Return the call of a ready node; or its outcome, to be passed to :meth:`finish`, if it is not called."""
         if node.element is not None:
-            element_call: Call | Outcome = self.mapping.call(node)
-            return element_call
+            return self.mapping.call(node)
         if self._recorder is not None and self._recorder.is_due_before(node):
             self.commit()
         if self._unchecked and node.is_simple:
             return Call(node, simple_arguments(node, self.state.values), {}, None, 1, None, self)
         if node.mapped is not None:
-            opened: Outcome = self.mapping.open(node)
-            return opened
+            return self.mapping.open(node)
         with self._lock:
             attempt = self.state.attempt_of.get(node.index, 1)
             outcome = self._check(node, attempt)
@@ -217,8 +215,7 @@ class Run(OutcomeRules):
     def context_of(self, node: Node, attempt: int | None = None) -> TaskContext:
         """Return what ``current()`` returns in a call of a node; without a number, in its current attempt."""
         if node.element is not None:
-            element_context: TaskContext = self.mapping.context_of(node, attempt)
-            return element_context
+            return self.mapping.context_of(node, attempt)
         number = self.state.attempt_of.get(node.index, 1) if attempt is None else attempt
         return TaskContext(self.facts, node.index, node.name, number)
 
@@ -267,8 +264,7 @@ class Run(OutcomeRules):
             attempt: number of the attempt; nothing is noted for one that has been given up. None means the current one.
         """
         if node.element is not None:
-            refused: Outcome | None = self.mapping.mark_started(node, already=already, attempt=attempt)
-            return refused
+            return self.mapping.mark_started(node, already=already, attempt=attempt)
         if not self.has_task_observers and self.phase == Phase.RUNNING and not self.state.retry_of:
             return None
         with self._lock:
@@ -370,14 +366,12 @@ class Run(OutcomeRules):
         Returns:
             The nodes that are ready now; or a :class:`Retry` if the attempt failed and the node runs again.
         """
-        if not node.is_simple and self.mapping is not None:
+        if not node.is_simple and self.graph.mapped:
             if node.element is not None:
-                jobs: Sequence[Node] | Retry = self.mapping.finish(node, result, seconds, attempt)
-                return jobs
+                return self.mapping.finish(node, result, seconds, attempt)
             if node.mapped is not None:
                 if self.mapping.is_opened(result):
-                    elements: Sequence[Node] = self.mapping.expand(node)
-                    return elements
+                    return self.mapping.expand(node)
                 self.mapping.iterators.end(node)
             if node.feeds and self.is_current(node, self.current_attempt(node) if attempt is None else attempt):
                 result = self.mapping.result_for_takers(node, result)
@@ -422,7 +416,7 @@ class Run(OutcomeRules):
         """Return whether :meth:`finish` neither blocks nor calls functions of the user for a result."""
         if not self.fast_path or type(result) in special_types:
             return False
-        return node.is_simple or (self.mapping is None and self.limits is None and self._ends_quietly(node))
+        return node.is_simple or (not self.graph.mapped and self.limits is None and self._ends_quietly(node))
 
     def call_last_hooks(self) -> None:
         """Call the hooks that are left at the end of the run."""
@@ -450,7 +444,7 @@ class Run(OutcomeRules):
         Returns:
             Name of the task -> how many of its elements have ended, and their number; None if that is not known yet.
         """
-        return {} if self.mapping is None else self.mapping.progress()
+        return self.mapping.progress() if self.graph.mapped else {}
 
     def elements(self, task: str) -> Elements | None:
         """Return the elements of a mapped task that is running or has ended; None for others. See `progress`.
@@ -470,7 +464,7 @@ class Run(OutcomeRules):
         with self._lock:
             self.cancel("the run was abandoned")
             self.phase = Phase.ABANDONED
-            if self.mapping is not None:
+            if self.graph.mapped:
                 self.mapping.iterators.end(None)
             if self.has_handles:
                 self.state.drop_handles()
@@ -551,7 +545,7 @@ class Run(OutcomeRules):
         errors: list[BaseException] = [*self.state.error_of.values(), *self.state.unrecorded_of.values()]
         if self.record_error is not None:
             errors.append(self.record_error)
-        if self.mapping is not None:
+        if self.graph.mapped:
             errors += [error for stage in self.state.stages.values() for error in stage.error_of.values()]
             self.mapping.close()
         clear_frames(errors)

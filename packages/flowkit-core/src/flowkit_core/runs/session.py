@@ -158,7 +158,7 @@ class Session:
             self.context.run(variable.set, None)
         limits = run.limits
         is_shared = len(lanes) > 1 or limits is not None
-        if run.mapping is not None:
+        if run.graph.mapped:
             is_pulled_here = self._is_pulled_here(clock)
             self._prepare_pulling(is_here=is_pulled_here)
             is_shared = is_shared or not is_pulled_here  # threads may pull lazy inputs
@@ -560,7 +560,7 @@ class Session:
             run.fetch_handles()  # also of an interrupted run; a second Ctrl-C ends that
         finally:  # a second Ctrl-C must not keep lanes open
             running = self._close_lanes(opened)
-        if run.mapping is not None:
+        if run.graph.mapped:
             run.mapping.pullers.close()
         self._lanes = self._reports = ()  # the lanes refer to this object: a reference cycle
         self._lane_by_index = {}

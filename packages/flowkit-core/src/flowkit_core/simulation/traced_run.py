@@ -126,8 +126,9 @@ class TracedRun(LimitedRun):
         self._finishing: list[_Finishing] = []  # calls of `finish` without a record: the last element ends its node
         self._iterated: list[Node] = []  # nodes that have succeeded, and whose iterators may fail
         self._elements: dict[Any, Node] = {}  # those that were passed to a lane
-        if self.mapping is not None:
-            self.mapping.local_generator = partial(self._call_generator_function, self.mapping.local_generator)
+        if graph.mapped:
+            original = self.mapping.local_generator
+            self.mapping.local_generator = partial(self._call_generator_function, original)  # type: ignore[method-assign]
 
     def note_ready(self, node: Node) -> None:
         """Note that a lane gets a node, or an element."""

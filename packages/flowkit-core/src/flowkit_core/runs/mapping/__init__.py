@@ -6,7 +6,8 @@
 * `puller`: threads that pull the elements of lazy inputs, such as generators. `iterator_results`: the tasks that have
   returned these inputs, and when they end.
 * `element`: one element as a job of a lane, or a block of several. `block_calls`: makes the calls of a block.
-* `mapped_run`: what a run does with mapped nodes and their elements. `mapped_loop`: workers that pull elements.
+* `mapped_run`: what a run does with mapped nodes and their elements. `interface`: what others use of that.
+  `mapped_loop`: workers that pull elements.
 * `element_records`: records elements as they end, and takes over those of a run that is resumed.
 * `span`: when the first element of a node has started, and the last one has ended.
 * `elements`: the elements in the results of a run.

@@ -16,8 +16,15 @@ from flowkit_core.failures import returned_skip
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from flowkit_core._typing import Any
-    from flowkit_core.runs.run import Run
+    from flowkit_core._typing import Any, Protocol
+    from flowkit_core.runs.event_loop.caller import AsyncCaller
+
+    class RunInLoop(Protocol):
+        """A run, as far as its coroutines need it."""
+
+        @property
+        def caller(self) -> AsyncCaller | None:
+            """The coroutine that waits for the run, if there is one."""
 
     BlockResult = tuple[list[list[Any]], list[array[float]], tuple[int, Any] | None]
 
@@ -167,7 +174,7 @@ def _snapshot(value: Any, dumps: Callable[[Any], bytes]) -> Any:
         return value
 
 
-def final_value(value: Any, name: str, run: Run | None = None) -> Any:
+def final_value(value: Any, name: str, run: RunInLoop | None = None) -> Any:
     """Return the result of a coroutine, or another value as it is.
 
     Args:

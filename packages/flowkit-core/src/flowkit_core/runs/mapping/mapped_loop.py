@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from flowkit_core.runs.run import Run
     from flowkit_core.runs.worker import Worker
 
-    from .mapped_run import MappedNodes
+    from .interface import RunMapping
     from .region import Region
 
 TURN = 0.02
@@ -47,7 +47,7 @@ def run_mapped(
         relief: see `Worker.run_node`.
     """
     run = worker.run
-    mapping: MappedNodes = run.mapping
+    mapping = run.mapping
     region = mapping.region_of(node)
     if region is None:
         return _open(run, mapping, node)
@@ -89,7 +89,7 @@ def _note_calls(run: Run, region: Region, spans: Sequence[Span]) -> None:
                 stage.span.note(span.began + offset, span.ended + offset)
 
 
-def _open(run: Run, mapping: MappedNodes, node: Node) -> Sequence[Node] | Retry:
+def _open(run: Run, mapping: RunMapping, node: Node) -> Sequence[Node] | Retry:
     """Open the region of a mapped node; return the node once for each worker that may pull elements."""
     outcome = run.local_call(node)
     region = mapping.region_of(node)

@@ -10,7 +10,7 @@ from queue import Empty, SimpleQueue
 
 from flowkit_core._atomic import GIL
 from flowkit_core._text import counted
-from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core._typing import TYPE_CHECKING, Protocol
 from flowkit_core.errors import Skip
 from flowkit_core.failures import add_note
 from flowkit_core.graphs.map_errors import MapLengthError
@@ -20,12 +20,29 @@ from flowkit_core.runs.states import PENDING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextvars import Context
+    from threading import Thread
 
     from flowkit_core._typing import Any
     from flowkit_core.graphs.node import Node
 
     from .inputs import LazyInput
     from .stage import Stage
+
+
+class InputPuller(Protocol):
+    """`Puller`, as far as its region needs it."""
+
+    source: str
+    thread: Thread | None
+
+    def start(self, context: Context) -> None:
+        """See `Puller.start`."""
+
+    def wake(self) -> None:
+        """See `Puller.wake`."""
+
+    def stop(self) -> None:
+        """See `Puller.stop`."""
 
 
 class RegionInput:
@@ -78,7 +95,7 @@ class RegionInput:
         items: Any = columns[0] if len(columns) == 1 else zip(*columns, strict=True)
         self._numbered: Iterator[tuple[int, Any]] = _numbered(items if size is not None else ())
         self._items: Iterator[Any] | None = None
-        self.puller: Any = None
+        self.puller: InputPuller | None = None
         self.context: Context | None = None
         self.buffer: SimpleQueue[Any] = SimpleQueue()
         self.held: deque[tuple[int, Any, int]] = deque()
@@ -119,7 +136,7 @@ class RegionInput:
             yield number, value
             number += 1
 
-    def set_puller(self, puller: Any) -> None:
+    def set_puller(self, puller: InputPuller) -> None:
         """Take the elements from the buffer that a `Puller` fills."""
         self.puller = puller
         self._numbered = _numbered(map(call, repeat(self.buffer.get_nowait)))
