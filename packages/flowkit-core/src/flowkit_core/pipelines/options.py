@@ -138,6 +138,8 @@ _RATES = "use pool='name', and run(pools={'name': Rate(10)})"
 _PIPELINE_TIMEOUTS = dict.fromkeys(
     ("timeout", *_TIMEOUTS), "give it to run(timeout=...), or each attempt at a task one, @task(timeout=...)"
 )
+RESUME_MAX_AGE = 43_200.0
+"""Default of the option ``resume_max_age`` of ``run()``, in seconds."""
 RUN_OPTIONS = (  # the parameters of `Pipeline.run`; a test compares them
     "executor",
     "max_workers",

@@ -14,7 +14,7 @@ from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.pipelines.execution.hooks import check_pipeline_hooks
 
 from .frames import creating_frame
-from .options import CHECK_ALIASES, PIPELINE_METHODS, VISUALIZE_ALIASES, check_known
+from .options import CHECK_ALIASES, PIPELINE_METHODS, RESUME_MAX_AGE, VISUALIZE_ALIASES, check_known
 from .pipeline_task import UsableAsTask
 from .wiring import Vertex
 
@@ -215,7 +215,7 @@ class Pipeline(UsableAsTask):
         progress: bool = False,
         state: str | os.PathLike[str] | Store | None = None,
         resume: Resume = False,
-        resume_max_age: float | None = 43_200.0,
+        resume_max_age: float | None = RESUME_MAX_AGE,
         refresh: Refresh = False,
         rerun: Rerun | None = None,
         of: str | None = None,
@@ -303,7 +303,30 @@ class Pipeline(UsableAsTask):
         if forbidden is not None and (refusal := forbidden()) is not None:
             raise refusal
         began = perf_counter()
-        options = _running().RunOptions(locals())
+        options = _running().RunOptions(
+            self,
+            executor,
+            max_workers,
+            max_async,
+            params,
+            keep,
+            fail_fast,
+            raise_on_failure,
+            grace,
+            timeout,
+            pools,
+            observers,
+            report,
+            progress,
+            state,
+            resume,
+            resume_max_age,
+            refresh,
+            rerun,
+            of,
+            state_errors,
+            unknown,
+        )
         results: Results
         error: BaseException | None
         results, error = _running().run_graph(self.graph(), self.hooks, options)
@@ -338,7 +361,7 @@ class Pipeline(UsableAsTask):
         progress: bool = False,
         state: str | os.PathLike[str] | Store | None = None,
         resume: Resume = False,
-        resume_max_age: float | None = 43_200.0,
+        resume_max_age: float | None = RESUME_MAX_AGE,
         refresh: Refresh = False,
         rerun: Rerun | None = None,
         of: str | None = None,
@@ -376,7 +399,30 @@ class Pipeline(UsableAsTask):
 
         if forbidden is not None and (refusal := forbidden()) is not None:
             raise refusal
-        options = _running().RunOptions(locals())
+        options = _running().RunOptions(
+            self,
+            executor,
+            max_workers,
+            max_async,
+            params,
+            keep,
+            fail_fast,
+            raise_on_failure,
+            grace,
+            timeout,
+            pools,
+            observers,
+            report,
+            progress,
+            state,
+            resume,
+            resume_max_age,
+            refresh,
+            rerun,
+            of,
+            state_errors,
+            unknown,
+        )
         results, error = await run_graph_async(self.graph(), self.hooks, options)
         try:
             if error is not None:
@@ -390,7 +436,7 @@ class Pipeline(UsableAsTask):
         *,
         state: str | os.PathLike[str] | Store | None = None,
         params: Mapping[str, Any] | None = None,
-        resume_max_age: float | None = 43_200.0,
+        resume_max_age: float | None = RESUME_MAX_AGE,
         refresh: Refresh = False,
         **unknown: Never,
     ) -> RunPlan:

@@ -11,7 +11,7 @@ from flowkit_core._warnings import warn
 from flowkit_core.executors.drive import drive
 from flowkit_core.executors.run_executors import RunExecutors
 from flowkit_core.pipelines.execution.hooks import HOOK_OPTIONS, Hooks
-from flowkit_core.pipelines.options import RUN_ALIASES, RUN_OPTIONS, check_known
+from flowkit_core.pipelines.options import RESUME_MAX_AGE, RUN_ALIASES, RUN_OPTIONS, check_known
 from flowkit_core.pipelines.run_observers import observers_of_run
 from flowkit_core.results import Results
 from flowkit_core.retry import own_random
@@ -19,21 +19,22 @@ from flowkit_core.runs.run import Run
 from flowkit_core.runs.worker import current_worker, restore_worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from flowkit_core._typing import Any
+    from flowkit_core.events import Observer
     from flowkit_core.graphs.graph import Graph
-    from flowkit_core.persistence import Link
+    from flowkit_core.persistence import Link, Refresh, Rerun, Resume, StateErrors
+    from flowkit_core.pipelines.pipeline import Pipeline
     from flowkit_core.runs.event_loop.caller import AsyncCaller
+    from flowkit_core.runs.limits.definitions import Pools
     from flowkit_core.runs.recording.recorder import RunRecorder
 
 
 class RunOptions:
-    """The options of ``run()`` as attributes, as its docstring describes them. It checks those that need no graph.
+    """The options of ``Pipeline.run()``, which describes them. Those that need no graph are checked.
 
-    Args:
-        given: the local variables of ``run()`` or ``arun()``, which are its arguments. It is emptied, because the frame
-            of the function may refer to it, and tracebacks of failed tasks refer to this frame.
+    The arguments are passed by position, in the order of ``run()``; an option that has its default is not checked.
 
     Attributes:
         pipeline: the pipeline.
@@ -43,29 +44,71 @@ class RunOptions:
         ValueError: an option has an invalid value.
     """
 
-    def __init__(self, given: dict[str, Any]) -> None:
-        self.__dict__ = given.copy()
-        given.clear()
-        self.pipeline = self.__dict__.pop("self")
+    __slots__ = ("pipeline", *RUN_OPTIONS)
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        executor: Any,
+        max_workers: int | None,
+        max_async: int | None,
+        params: Mapping[str, Any] | None,
+        keep: Iterable[str] | None,
+        fail_fast: bool,
+        raise_on_failure: bool,
+        grace: float | None,
+        timeout: float | None,
+        pools: Pools | None,
+        observers: Iterable[Observer],
+        report: str | os.PathLike[str] | None,
+        progress: bool,
+        state: Any,
+        resume: Resume,
+        resume_max_age: float | None,
+        refresh: Refresh,
+        rerun: Rerun | None,
+        of: str | None,
+        state_errors: StateErrors,
+        unknown: Mapping[str, Any],
+    ) -> None:
         record_first_run()
-        if self.unknown:
-            check_known("run()", self.unknown, RUN_OPTIONS, RUN_ALIASES)
-        check_switch("fail_fast", self.fail_fast)
-        check_switch("raise_on_failure", self.raise_on_failure)
-        if self.grace is not None:
-            check_seconds("grace", self.grace)
-        if self.timeout is not None:
-            check_seconds("timeout", self.timeout, is_positive=True)
-        check_seconds("resume_max_age", self.resume_max_age)
-        if self.max_async is not None:
-            checked_workers(self.max_async, "run(max_async=...)", "no limit")
-        if checked_workers(self.max_workers, "run(max_workers=...)") is None:
-            self.max_workers = self.pipeline.max_workers
-
-    if TYPE_CHECKING:
-        max_workers: int | None
-
-        def __getattr__(self, option: str) -> Any: ...
+        if unknown:
+            check_known("run()", unknown, RUN_OPTIONS, RUN_ALIASES)
+        if fail_fast is not True:
+            check_switch("fail_fast", fail_fast)
+        if raise_on_failure is not True:
+            check_switch("raise_on_failure", raise_on_failure)
+        if grace is not None:
+            check_seconds("grace", grace)
+        if timeout is not None:
+            check_seconds("timeout", timeout, is_positive=True)
+        if resume_max_age is not RESUME_MAX_AGE:
+            check_seconds("resume_max_age", resume_max_age)
+        if max_async is not None:
+            checked_workers(max_async, "run(max_async=...)", "no limit")
+        if max_workers is not None:
+            checked_workers(max_workers, "run(max_workers=...)")
+        self.pipeline = pipeline
+        self.executor = executor
+        self.max_workers = pipeline.max_workers if max_workers is None else max_workers
+        self.max_async = max_async
+        self.params = params
+        self.keep = keep
+        self.fail_fast = fail_fast
+        self.raise_on_failure = raise_on_failure
+        self.grace = grace
+        self.timeout = timeout
+        self.pools = pools
+        self.observers = observers
+        self.report = report
+        self.progress = progress
+        self.state = state
+        self.resume = resume
+        self.resume_max_age = resume_max_age
+        self.refresh = refresh
+        self.rerun = rerun
+        self.of = of
+        self.state_errors = state_errors
 
 
 def run_graph(
