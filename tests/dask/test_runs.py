@@ -132,6 +132,29 @@ def test_events_are_in_order_in_a_chain_sent_ahead(client):
     assert seen == [(kind, task.name) for task in chain for kind in (TaskStarted, TaskSucceeded)]
 
 
+def test_events_of_calls_sent_ahead_come_after_those_of_their_upstreams(client):
+    """Workers report calls of two layers independently of each other."""
+    functions = [tasks.one, *[tasks.total] * 5]
+    layers = [[Task(func, name=f"t{layer}_{place}") for place in range(6)] for layer, func in enumerate(functions)]
+    for before, after in pairwise(layers):
+        for place, each in enumerate(after):
+            before[place] >> each
+            before[place - 1] >> each
+    seen = []
+
+    def observe(event):
+        seen.append((type(event), event.task))
+
+    observe.events = (TaskStarted, TaskSucceeded)
+    results = DAG("d", tasks=layers[-1]).run(DaskExecutor(client), observers=[observe])
+    assert sum(results.values()) == 6 * (2**6 - 1)
+    assert len(seen) == 72
+    for before, after in pairwise(layers):
+        for place, each in enumerate(after):
+            for upstream in (before[place], before[place - 1]):
+                assert seen.index((TaskSucceeded, upstream.name)) < seen.index((TaskStarted, each.name))
+
+
 def test_nothing_is_sent_ahead_of_a_cached_task(client, tmp_path):
     """Its result is brought here before it ends: a task downstream that was sent ahead could end first."""
     released = tmp_path / "released"

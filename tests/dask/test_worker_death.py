@@ -8,6 +8,7 @@ import threading
 import time
 from contextlib import contextmanager
 from functools import partial
+from itertools import pairwise
 
 import dask_tasks as tasks
 import pytest
@@ -22,6 +23,15 @@ def test_worker_killed_once_starts_task_again(client, tmp_path):
     die >> end
     results = DAG("d", tasks=[end]).run(DaskExecutor(client))
     assert (results, results.attempts["die"]) == ({"die": 2, "end": 3}, 1)
+
+
+def test_worker_may_die_before_it_has_reported_calls_that_others_follow(client, tmp_path):
+    chain = [Task(tasks.one), *(Task(tasks.add_one, name=f"t{number}") for number in range(5))]
+    chain += [Task(partial(tasks.die, tmp_path / "calls", 1), name="die"), Task(tasks.add_one, name="end")]
+    for before, after in pairwise(chain):
+        before >> after
+    results = DAG("d", tasks=chain[-1:]).run(DaskExecutor(client))
+    assert list(results.values()) == [1, 2, 3, 4, 5, 6, 2, 3]
 
 
 def test_worker_killed_each_time_blames_only_its_task(client, tmp_path):

@@ -107,6 +107,7 @@ class Invocation:
         is_cleanup: whether the task runs also if the run is stopped.
         is_suspect: whether workers have died that had the call, without a report that it had started: its arrival is
             reported.
+        reports_late: whether the report that it has succeeded may wait for others: see `Reporter`.
         probe: pickle of a function that is called with the result; what it returns is reported. None if there is none.
     """
 
@@ -119,6 +120,7 @@ class Invocation:
         "is_cleanup",
         "is_suspect",
         "probe",
+        "reports_late",
         "run",
         "task",
         "ticket",
@@ -141,15 +143,16 @@ class Invocation:
         is_cleanup: bool,
         is_suspect: bool,
         probe: bytes | None,
+        reports_late: bool = False,
     ) -> None:
         self.environment, self.run, self.topic, self.ticket = environment, run, topic, ticket
         self.task, self.func, self.condition, self.args = task, func, condition, args
         self.timeout, self.context, self.is_cleanup, self.is_suspect = timeout, context, is_cleanup, is_suspect
-        self.probe = probe
+        self.probe, self.reports_late = probe, reports_late
 
     def __reduce__(self) -> Any:
         first = self.environment, self.run, self.topic, self.ticket, self.task, self.func, self.condition
-        rest = self.args, self.timeout, self.context, self.is_cleanup, self.is_suspect, self.probe
+        rest = self.args, self.timeout, self.context, self.is_cleanup, self.is_suspect, self.probe, self.reports_late
         return type(self), (*first, *rest)
 
     def __call__(self, *values: Any) -> Any:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .reporter import Record
 
     Place = tuple[str, str, int, str]
+    Report = tuple[Record, Place]
     Receiver = Callable[[Record, Place], None]
 
 _hubs: WeakKeyDictionary[Client, EventHub] = WeakKeyDictionary()

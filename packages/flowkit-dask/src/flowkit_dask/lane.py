@@ -43,11 +43,9 @@ if TYPE_CHECKING:
     from flowkit_core.runs.call import Condition
     from flowkit_core.runs.session import Session
 
-    from .event_hub import Place
+    from .event_hub import Place, Report
     from .reporter import Record
     from .submissions import Submission
-
-    Report = tuple[Record, Place]
 
 MAX_SUBMITTED = 20_000
 """Number of calls that have not ended, above which none are made ahead."""
@@ -91,10 +89,9 @@ class DaskLane:
         self._unfetched: list[tuple[Submission, DaskHandle, float]] = []  # ended calls whose results are needed here
         self._abandoned: dict[int, Call] = {}  # ticket -> call that is still running, although its attempt has ended
         self._seconds_of: dict[int, float] = {}  # ticket -> duration of a call that has failed
-        self._confirmed: set[int] = set()  # indices of nodes that were submitted ahead, and are ready now
-        self._ended_ahead: set[int] = set()  # indices of nodes that have ended, and are still in the ready queue
         self._open_upstreams: dict[int, int] = {}  # index -> upstreams to submit before `_has_all_upstreams` is asked
         self._seen_finished: set[int] = set()  # tickets of calls whose end was not reported
+        self._has_lost_reports = False
         self._check_at = 0.0
 
     @property
@@ -171,7 +168,7 @@ class DaskLane:
     def work(self) -> None:
         """Submit calls and pass on their outcomes until the run is over."""
         session, ready, timers = self._session, self._ready, self._timers
-        route = session.router(self, ready.append)
+        route = session.router(self, self._put_here)
         by_ticket = self._submissions.by_ticket
         while True:
             while self._reports:
@@ -227,13 +224,14 @@ class DaskLane:
                 self._expire(submission, route)
                 continue
             future = submission.future
-            status = future.status if future is not None else "pending"
-            if status == "pending" or (submission.sources and submission.call.node.index not in self._confirmed):
+            if future is None or not (submission.is_ready or self._has_lost_reports):
                 continue
-            if status in ("error", "cancelled"):
+            status = future.status
+            if status in ("error", "cancelled") and submission.is_ready:
                 self._errors.append(submission)
             elif status == "finished":
-                if submission.ticket in seen and future is not None:
+                if submission.ticket in seen and not submission.held:
+                    self._has_lost_reports = True  # those of calls downstream may be lost, too
                     kind = reporter.RETURNED if future.type is NoResult else reporter.SUCCEEDED
                     record = (self._submissions.run, submission.ticket, kind, 0.0, None)
                     self._reports.append((record, ("", "", 0, "")))
@@ -244,20 +242,25 @@ class DaskLane:
 
     def _submit(self, route: Callable[[Node], object]) -> None:
         """Send ready nodes to the scheduler, and what can be sent ahead with them."""
-        ready, submissions = self._ready, self._submissions
-        for _ in range(MAX_BATCH):  # reports must not wait for all ready nodes
-            if not ready:
-                break
-            node = ready.popleft()
-            index = node.index
-            if node.element is not None:
+        for _ in range(min(len(self._ready), MAX_BATCH)):  # reports must not wait for all ready nodes
+            node = self._ready.popleft()
+            if not self._confirm(node):
                 self._submit_node(node, route)
-            elif index in self._ended_ahead:
-                self._ended_ahead.remove(index)
-            elif index in submissions.by_node:
-                self._confirmed.add(index)
-            else:
-                self._submit_node(node, route)
+
+    def _put_here(self, node: Node) -> None:
+        """Queue a node that an outcome has made ready."""
+        if not self._confirm(node):
+            self._ready.append(node)
+
+    def _confirm(self, node: Node) -> bool:
+        """Return whether the call of a ready node was made ahead; what was reported of it is handled from now on."""
+        submission = self._submissions.by_node.get(node.index)  # that of an element has another key
+        if submission is None:
+            return False
+        submission.is_ready = True
+        self._reports.extendleft(reversed(submission.held))
+        submission.held.clear()
+        return True
 
     def _submit_node(self, node: Node, route: Callable[[Node], object]) -> None:
         session = self._session
@@ -312,7 +315,7 @@ class DaskLane:
                 call = run.ahead(after, takes_handles=True)
                 if call is not None:
                     try:
-                        submissions.add(call)
+                        submissions.add(call, is_ready=False)
                     except SerializationError:  # the node fails when it is ready
                         continue
                     submitted.append(after)
@@ -350,6 +353,9 @@ class DaskLane:
             return
         if kind == reporter.ARRIVED:
             submission.arrived_at, submission.pid = place[0], place[2]
+            return
+        if not submission.is_ready:  # the report of an upstream comes later
+            submission.held.append((record, place))
             return
         if submission.is_reported:
             return
@@ -499,9 +505,6 @@ class DaskLane:
         """Pass the outcome of a call to the run."""
         call = submission.call
         node = call.node
-        if submission.sources and node.index not in self._confirmed:
-            self._ended_ahead.add(node.index)  # it became ready, and is still in the queue
-        self._confirmed.discard(node.index)
         if isinstance(result, Outcome):
             self._void_downstream(node)
             self._submissions.drop(submission)
@@ -510,14 +513,13 @@ class DaskLane:
         self._finish(node, result, seconds, call.attempt, route)
 
     def _void_downstream(self, node: Node) -> None:
-        """Give up the calls made ahead that need the result of a call which has none."""
+        """Give up the calls made ahead that need the result of a node which has none."""
         ended = [node]
         for each in ended:  # it grows
             for after in each.downstream:
                 submission = self._submissions.by_node.get(after.index)
-                if submission is not None and each.index in submission.sources:
+                if submission is not None and not submission.is_ready:
                     self._submissions.drop(submission)
-                    self._confirmed.discard(after.index)
                     ended.append(after)
 
     def _finish(
@@ -564,7 +566,7 @@ class DaskLane:
             node = submission.call.node
             if submission.ticket not in self._submissions.by_ticket or run.may_start(node):
                 continue
-            if not self._may_be_running(submission):
+            if not self._may_be_running(submission) or (self._must_end and not submission.is_ready):
                 self._withdraw_call(submission)
             elif self._must_end:
                 self._abandoned[submission.ticket] = submission.call
@@ -586,11 +588,9 @@ class DaskLane:
     def _withdraw_call(self, submission: Submission) -> None:
         """Withdraw a call that has not started, and queue its node again if it is ready."""
         node = submission.call.node
-        was_ready = not submission.sources or node.index in self._confirmed
         self._void_downstream(node)
         self._submissions.drop(submission)
-        self._confirmed.discard(node.index)
-        if was_ready:
+        if submission.is_ready:
             self._ready.append(node)
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 STARTED, SUCCEEDED, FAILED, SKIPPED, SKIPPED_IN_CALL, RETURNED, STOPPED, ENDED_LATE, ARRIVED = range(9)
 """Kinds of records."""
 INTERVAL = 0.02
-"""Seconds after which the start of a call is reported, if it has not ended."""
+"""Seconds after which the start of a call is reported, if it has not ended; a success is reported at most so late."""
 ARRIVAL_DELAY = 0.05
 """Seconds that a call waits after the report of its arrival, until that has left the worker."""
 MAX_STOPPED = 1000
@@ -27,11 +27,12 @@ Record = tuple[str, int, int, float, Any]
 
 
 class ReportedCall(Protocol):
-    """A call, as far as a reporter needs it: run, number, and whether it runs also if the run is stopped."""
+    """A call, as far as a reporter needs it; see `Invocation`."""
 
     run: str
     ticket: int
     is_cleanup: bool
+    reports_late: bool
 
 
 _reporters: WeakKeyDictionary[Worker, dict[str, Reporter]] = WeakKeyDictionary()
@@ -42,8 +43,10 @@ class Reporter:
     """Sends records of calls on one worker to one client, as events of a topic, which the scheduler passes on.
 
     Records that are made at almost the same time share an event. The start of a call is reported only if it takes
-    longer than `INTERVAL`; an end is reported at once, and before the scheduler receives the result. `may_start`,
-    `start` and `end` may be called from any thread, the other methods in that of the event loop of the worker.
+    longer than `INTERVAL`; an end is reported at once, and before the scheduler receives the result. But the success of
+    a call with `reports_late` is reported with the next event, within `INTERVAL`: each event wakes the scheduler and
+    the client. `may_start`, `start` and `end` may be called from any thread, the other methods in that of the event
+    loop of the worker.
 
     Args:
         worker: the worker.
@@ -100,6 +103,8 @@ class Reporter:
             self._running.discard(key)
             self._starts.pop(key, None)
             self._records.append((*key, kind, seconds, extra))
+            if kind == SUCCEEDED and call.reports_late and self._is_ticking:
+                return
             starts_flush, self._is_flush_due = not self._is_flush_due, True
         if starts_flush:
             self._worker.loop.add_callback(self._flush)

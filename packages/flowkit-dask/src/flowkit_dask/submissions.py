@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from flowkit_core import Node
 
+    from .event_hub import Report
     from .handle import Gatherer
 
     Key = tuple[str, int]
@@ -64,7 +65,8 @@ class Submission:
         ticket: its number, in reports.
         key: key of the task of Dask.
         future: future of the result.
-        sources: indices of the nodes whose results it needs, and that had not ended when it was submitted.
+        is_ready: whether the run has named its node ready; false if it is made ahead.
+        held: reports that came before the node was ready, because those of its upstreams came later.
         worker: address of the worker that has reported the start; empty before.
         pid: process id of that worker.
         expires_at: time at which the attempt fails, if its worker has not said so; infinite before its start, or if it
@@ -85,23 +87,25 @@ class Submission:
         "expires_at",
         "future",
         "has_ended",
+        "held",
         "inputs",
         "is_condition",
+        "is_ready",
         "is_reported",
         "key",
         "losses",
         "pid",
-        "sources",
         "ticket",
         "worker",
     )
 
-    def __init__(self, call: Call, ticket: int, key: Key, sources: frozenset[int], deaths: int, losses: int) -> None:
+    def __init__(self, call: Call, ticket: int, key: Key, is_ready: bool, deaths: int, losses: int) -> None:
         self.call = call
         self.ticket = ticket
         self.key = key
         self.future: Future[Any] | None = None
-        self.sources = sources
+        self.is_ready = is_ready
+        self.held: list[Report] = []
         self.worker = self.arrived_at = ""
         self.pid = 0
         self.expires_at = inf
@@ -146,8 +150,7 @@ class Submissions:
         self._topic = topic
         self._tickets = count(1)
         self._deaths: Counter[NodeKey] = Counter()
-        self._graph: dict[Key, DaskTask] = {}
-        self._unsent: list[Submission] = []
+        self._unsent: list[tuple[Submission, Invocation, list[TaskRef]]] = []
         self._unsent_bytes = 0
         self._inputs: list[Future[Any]] = []  # of the call that is prepared
         self._functions: dict[int, tuple[Callable[..., Any], bytes]] = {}
@@ -164,36 +167,39 @@ class Submissions:
         submission = self.by_node[node_key(call.node)]
         submission.call, submission.is_condition = call, True
 
-    def add(self, call: Call) -> None:
+    def add(self, call: Call, *, is_ready: bool = True) -> None:
         """Prepare a call to be sent with the next :meth:`send`; send what is prepared if that is much.
+
+        Args:
+            call: the call.
+            is_ready: whether its node is ready; false for a call that is made ahead.
 
         Raises:
             SerializationError: the function or an argument cannot be pickled.
         """
         node = call.node
         references: list[TaskRef] = []
-        sources: set[int] = set()
         if isinstance(node, Block):
-            self._queue(call, BlockInvocation, (None, None, self._packed_block(call, references)), references, sources)
+            self._queue(call, BlockInvocation, (None, None, self._packed_block(call, references)), references)
             return
         func, condition = self._function(call.func, node, references), None
         args: bytes | None = None
         is_plain = call.when is None and not call.kwargs and func is not None
-        slots = [self._argument(value, node, references, sources) for value in call.args]
+        slots = [self._argument(value, node, references) for value in call.args]
         if not is_plain or any(type(slot) is not Slot for slot in slots):
-            kwargs = {name: self._argument(value, node, references, sources) for name, value in call.kwargs.items()}
+            kwargs = {name: self._argument(value, node, references) for name, value in call.kwargs.items()}
             when_args: list[Any] = []
             when_kwargs: dict[str, Any] = {}
             if call.when is not None:
                 condition = self._function(call.when.func, node, None)
-                when_args = [self._argument(value, node, references, sources) for value in call.when.args]
+                when_args = [self._argument(value, node, references) for value in call.when.args]
                 when_kwargs = {
-                    name: self._argument(value, node, references, sources) for name, value in call.when.kwargs.items()
+                    name: self._argument(value, node, references) for name, value in call.when.kwargs.items()
                 }
             if func is None:  # the first value is the pickle of the function, which the worker takes away
                 slots, kwargs, when_args, when_kwargs = _shifted(slots, kwargs, when_args, when_kwargs)
             args = self._packed_arguments(call, slots, kwargs, when_args, when_kwargs)
-        self._queue(call, Invocation, (func, condition, args), references, sources)
+        self._queue(call, Invocation, (func, condition, args), references, is_ready=is_ready)
 
     def _queue(
         self,
@@ -201,7 +207,8 @@ class Submissions:
         kind: type[Invocation],
         content: tuple[bytes | None, bytes | None, bytes | None],
         references: list[TaskRef],
-        sources: set[int],
+        *,
+        is_ready: bool = True,
     ) -> None:
         """Queue a call for the next :meth:`send`.
 
@@ -210,10 +217,12 @@ class Submissions:
             kind: the class of its invocation.
             content: function, condition and arguments of the invocation.
             references: the values on the cluster that it needs.
-            sources: indices of nodes that have not ended, whose results are among these.
+            is_ready: see :meth:`add`.
         """
         node, ticket, context = call.node, next(self._tickets), call.context()
-        deaths = self._deaths.get(node_key(node), 0)
+        carried = pickle.dumps(CarriedContext(context)) if context is not None else b""
+        node_id = node_key(node)
+        deaths = self._deaths.get(node_id, 0)
         invocation = kind(
             environment(),
             self.run,
@@ -222,21 +231,16 @@ class Submissions:
             node.name,
             *content,
             call.timeout,
-            pickle.dumps(CarriedContext(context)) if context is not None else b"",
+            carried,
             node.task.trigger in CLEANUP_TRIGGERS,
             deaths > 0,
             self._probe(call),
         )
-        key = self._group[node.index], ticket
-        submission = Submission(call, ticket, key, frozenset(sources), deaths, self._losses)
-        data = pickle.dumps(invocation, 5)
-        task = DaskTask(key, operator.call, DaskTask(None, pickle.loads, data), *references)
-        task._token = f"{self.run}-{ticket}"  # else `Client.get` computes one from the content
-        self._graph[key] = task
-        self.by_ticket[ticket] = self.by_node[node_key(node)] = submission
+        submission = Submission(call, ticket, (self._group[node.index], ticket), is_ready, deaths, self._losses)
+        self.by_ticket[ticket] = self.by_node[node_id] = submission
         submission.inputs, self._inputs = self._inputs, []
-        self._unsent.append(submission)
-        self._unsent_bytes += len(data)
+        self._unsent.append((submission, invocation, references))
+        self._unsent_bytes += sum([len(data) for data in (*content, carried) if data is not None])
         if len(self._unsent) >= MAX_BATCH or self._unsent_bytes >= MAX_BATCH_BYTES:
             self.send()
 
@@ -251,13 +255,25 @@ class Submissions:
 
     def send(self) -> None:
         """Send the calls that are prepared to the scheduler."""
-        graph, self._graph = self._graph, {}
         unsent, self._unsent = self._unsent, []
         self._unsent_bytes = 0
+        graph: dict[Key, DaskTask] = {}
+        for submission, invocation, references in unsent:
+            key = submission.key
+            invocation.reports_late = self._is_followed(submission.call.node)
+            data = pickle.dumps(invocation, 5)
+            graph[key] = task = DaskTask(key, operator.call, DaskTask(None, pickle.loads, data), *references)
+            task._token = f"{self.run}-{submission.ticket}"  # else `Client.get` computes one from the content
         if graph:
             futures = self._client.get(graph, list(graph), sync=False)
-            for submission, future in zip(unsent, futures, strict=True):
+            for (submission, *_), future in zip(unsent, futures, strict=True):
                 submission.future = future
+
+    def _is_followed(self, node: Node) -> bool:
+        """Return whether nothing waits for the end of a call, because all nodes downstream are submitted."""
+        if node.element is not None or node.task.pool is not None or not node.downstream:
+            return False
+        return all(after.index in self.by_node for after in node.downstream)
 
     def remove(self, submission: Submission) -> None:
         """Forget a submission that has ended, or is given up; its future is not released."""
@@ -315,15 +331,14 @@ class Submissions:
         references.append(TaskRef(self._scatter(data)))
         return None
 
-    def _argument(self, value: Any, node: Node, references: list[TaskRef], sources: set[int]) -> Any:
+    def _argument(self, value: Any, node: Node, references: list[TaskRef]) -> Any:
         """Return an argument as it is sent: itself, or a slot for a value on the cluster, added to the references."""
         if type(value) is Ref:
-            sources.add(value.index)
             reference = TaskRef(self.by_node[value.index].key)
         elif type(value) is DaskHandle and value.lane is self._lane and value.future is not None:
             reference = TaskRef(value.future.key)
         elif type(value) is ListHandle and value.lane is self._lane:
-            return SlotList([self._argument(item, node, references, sources) for item in value.items])
+            return SlotList([self._argument(item, node, references) for item in value.items])
         else:
             if getattr(type(value), "__flowkit_handle__", False):
                 value = value.fetch()
@@ -354,8 +369,8 @@ class Submissions:
         stages = []
         for stage in block.region.stages:
             node, template = stage.node, stage.template()
-            args = [self._argument(value, node, references, set()) for value in template.args]
-            kwargs = {name: self._argument(value, node, references, set()) for name, value in template.kwargs.items()}
+            args = [self._argument(value, node, references) for value in template.args]
+            kwargs = {name: self._argument(value, node, references) for name, value in template.kwargs.items()}
             template = Template(template.count, args, kwargs, template.places, template.names)
             stages.append((self._function(node.func, node, None), template, node.index, node.name))
         run: Any = call.run
