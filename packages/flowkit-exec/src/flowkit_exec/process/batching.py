@@ -59,7 +59,7 @@ class CallSender:
             depth: number of calls that the worker may hold before no more of a chain is sent.
         """
         run, take, known, held = self._run, self._schedule.ready.take, worker.known_functions, worker.held
-        values, numbers, dumps = run.state.values, self._functions.numbers, self._functions.dumps
+        values, numbers = run.state.values, self._functions.numbers
         items: list[tuple[int, Any]] = []
         first = ticket = worker.next_ticket
         size = 0
@@ -80,17 +80,8 @@ class CallSender:
                 if _INLINE_TYPES.issuperset(map(type, data)):
                     mode = protocol.ARGS_INLINE
                 else:
-                    mode = protocol.ARGS_PICKLED
-                    try:
-                        data = dumps(data, protocol.PICKLE_PROTOCOL)
-                        if len(data) >= MIN_SHARED_SIZE:  # from a cache: it is put into shared memory below
-                            data = None
-                        else:
-                            size += len(data)
-                    except BaseException as error:  # pickling runs the user's code
-                        if is_interrupt(error):
-                            raise
-                        data = None
+                    mode, data = protocol.ARGS_PICKLED, self._small_pickle(data)
+                    size += len(data or b"")
             if data is None:
                 call = self._prepare(node)
                 has_segments = bool(self._segments)
@@ -109,9 +100,7 @@ class CallSender:
             if number not in known:
                 self._send_function(worker, node)
             if mode == protocol.ARGS_BLOCK:
-                for stage in node.region.stages[1:]:  # type: ignore[attr-defined]
-                    if numbers[stage.node.index] not in known:
-                        self._send_function(worker, stage.node)
+                self._send_functions_of_chain(worker, node)
             held[ticket] = node
             run.note_worker(node, f"process {worker.process.pid}", worker.process.pid)
             items.append((number << 3 | mode, data))
@@ -182,6 +171,22 @@ class CallSender:
         worker.send(
             protocol.frame(protocol.FUNCTION, pickle.dumps((number, kind, reference), protocol.PICKLE_PROTOCOL))
         )
+
+    def _send_functions_of_chain(self, worker: WorkerHandle, block: Node) -> None:
+        """Send the references that a worker does not know to the functions of the other stages of a block."""
+        for stage in block.region.stages[1:]:  # type: ignore[attr-defined]
+            if self._functions.numbers[stage.node.index] not in worker.known_functions:
+                self._send_function(worker, stage.node)
+
+    def _small_pickle(self, args: tuple[Any, ...]) -> bytes | None:
+        """Return the pickle of arguments; None for what `_prepare` must take: large ones, and failures."""
+        try:
+            data = self._functions.dumps(args, protocol.PICKLE_PROTOCOL)
+        except BaseException as error:  # pickling runs the user's code
+            if is_interrupt(error):
+                raise
+            return None
+        return data if len(data) < MIN_SHARED_SIZE else None  # large ones, from a cache, are put into shared memory
 
     def _prepare(self, node: Node) -> tuple[int, int, bytes, list[Segment]] | None:
         """Return the number of the attempt, how the arguments are given, their pickle, and the segments it refers to.

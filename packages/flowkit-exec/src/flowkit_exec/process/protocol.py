@@ -63,10 +63,11 @@ SCRIPT_SLOW, NOT_INITIALIZED, NOT_A_WORKER, REQUEST, WARNING = range(19, 24)
 # kind of frames in both directions
 HANDLES = 30
 # modes of arguments in a batch: a pickled tuple; pickled (args, kwargs); pickle and layouts of segments; a tuple;
-# ((timeout, task), one of the first three modes, its arguments); the result of the call with the given ticket, which
-# must be the one before; none, but that call must have succeeded; a pickled block of elements, see `blocks`
-ARGS_PICKLED, ARGS_BY_NAME, ARGS_SHARED, ARGS_INLINE, ARGS_TIMED, ARGS_FROM_PREVIOUS, NO_ARGS_CHAINED = range(7)
-ARGS_BLOCK = 7
+# ((timeout, task), one of the first three modes, its arguments); a pickled block of elements, see `blocks`
+ARGS_PICKLED, ARGS_BY_NAME, ARGS_SHARED, ARGS_INLINE, ARGS_TIMED, ARGS_BLOCK = range(6)
+# modes in a chain: the result of the call with the given ticket, which must be the one before; none, but that call must
+# have succeeded
+ARGS_FROM_PREVIOUS, NO_ARGS_CHAINED = 6, 7
 
 SCRIPT_SLOW_AFTER = 5.0
 """Seconds after which a worker that still executes the script sends SCRIPT_SLOW."""

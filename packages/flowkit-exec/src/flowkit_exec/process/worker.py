@@ -314,46 +314,36 @@ class Worker:
             while ticket not in calls:  # its batch is still in transit
                 self._handle(*self._endpoint.receive())
             if is_kept and ticket != previous + 1:  # the next call in the chain was withdrawn
-                self._send(protocol.frame(protocol.RETURNED_UNSTARTED, b"", ticket))
+                self._return_unstarted(ticket)
                 previous, value, is_kept = 0, None, False
                 continue
             code, data = calls.pop(ticket)
             mode = code & 7
             args: Any = ()
             kwargs: Any = None
-            limit = None
+            limit: tuple[float, str] | None = None
             try:
                 if mode == protocol.ARGS_INLINE:
                     args = data
                 elif mode == protocol.ARGS_PICKLED:
                     args = loads(data)
-                elif mode == protocol.ARGS_BLOCK:
-                    args = (data,)
                 elif mode >= protocol.ARGS_FROM_PREVIOUS:
                     if previous != data:  # the call before has failed
-                        self._send(protocol.frame(protocol.RETURNED_UNSTARTED, b"", ticket))
+                        self._return_unstarted(ticket)
                         continue
                     args = (value,) if mode == protocol.ARGS_FROM_PREVIOUS else ()
                 else:
-                    if mode == protocol.ARGS_TIMED:
-                        limit, mode, data = data
-                    args, kwargs = self._load_arguments(ticket, mode, data)
+                    args, kwargs, limit = self._load_arguments(ticket, mode, data)
             except BaseException as error:
                 self._send_transfer_error(ticket, "argument", error)
                 continue
             finally:
                 previous, value, is_kept = 0, None, False
             func = functions.get(code >> 3)
-            if func is None:
-                func = self._find_function(ticket, code >> 3)
+            if func is None or limit is not None or mode == protocol.ARGS_BLOCK or self._reports_starts:
+                func = self._prepare_call(ticket, code >> 3, mode, limit)
                 if func is None:
                     continue
-            if mode == protocol.ARGS_BLOCK:
-                func = self._block_caller(ticket)
-            if limit is not None:
-                func = self._in_time(func, ticket, *limit)
-            elif self._reports_starts:
-                self._send(protocol.frame(protocol.STARTED, b"", ticket))
             self._ticket = ticket
             began = clock()
             try:
@@ -377,13 +367,33 @@ class Worker:
                 previous = ticket
             else:
                 if self._send_result(ticket, value, seconds) and not issubclass(kind, Skip):  # the run refuses a Skip
-                    previous = ticket
-                    is_kept = self._is_passed_on(ticket)
-                if not is_kept:
-                    value = None
+                    previous, is_kept = ticket, self._is_passed_on(ticket)
+                value = value if is_kept else None
             # freed after the outcome is sent, and before the next ticket is read: if that ends this process, no task
             # fails
             args = kwargs = context = None
+
+    def _return_unstarted(self, ticket: int) -> None:
+        """Return a call that takes the result of the call before, which it cannot get."""
+        self._send(protocol.frame(protocol.RETURNED_UNSTARTED, b"", ticket))
+
+    def _prepare_call(
+        self, ticket: int, number: int, mode: int, limit: tuple[float, str] | None
+    ) -> Callable[..., Any] | None:
+        """Return the function to call, and report that its call starts if the calling process is to know that.
+
+        Returns None, after sending the reason, if the function is not found.
+        """
+        func = self._functions.get(number) or self._find_function(ticket, number)
+        if func is None:
+            return None
+        if mode == protocol.ARGS_BLOCK:
+            func = self._block_caller(ticket)
+        if limit is not None:
+            return self._in_time(func, ticket, *limit)
+        if self._reports_starts:
+            self._send(protocol.frame(protocol.STARTED, b"", ticket))
+        return func
 
     def _block_caller(self, ticket: int) -> Callable[..., Any]:
         """Return a function that makes the calls of a block of elements, given its message."""
@@ -419,20 +429,25 @@ class Worker:
             frames += [protocol.frame(protocol.RETURNED_UNSTARTED, b"", number) for number in unstarted]
         self._send(b"".join(frames))
 
-    def _load_arguments(self, ticket: int, mode: int, data: Any) -> tuple[Any, Any]:
-        """Return the arguments of a call that takes some by name or from shared memory, or has a timeout."""
+    def _load_arguments(self, ticket: int, mode: int, data: Any) -> tuple[Any, Any, tuple[float, str] | None]:
+        """Return the arguments of a call by position and by name, and its timeout with the name of its task, if any."""
+        limit = None
+        if mode == protocol.ARGS_TIMED:
+            limit, mode, data = data
+        if mode == protocol.ARGS_BLOCK:
+            return (data,), None, None
         if mode == protocol.ARGS_PICKLED:
-            return pickle.loads(data), None
+            return pickle.loads(data), None, limit
         if mode == protocol.ARGS_BY_NAME:
             args, kwargs = pickle.loads(data)
-            return args, kwargs
+            return args, kwargs, limit
         pickled, layouts = data
         handles, memory = self._shared.pop(ticket), self._endpoint.memory
         try:
             args, kwargs = SharingUnpickler(pickled, memory, handles, layouts).load()
         finally:
             self._forget_all(handles)
-        return args, kwargs
+        return args, kwargs, limit
 
     def _send_result(self, ticket: int, value: Any, seconds: float) -> bool:
         """Send a result, or the reason why it cannot be sent; return whether it was sent."""
