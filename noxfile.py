@@ -50,7 +50,7 @@ MKDOCS = ["mkdocs==1.6.1", "mkdocs-material==9.8.1", "mkdocstrings[python]==1.0.
 PYTEST = ["pytest>=9.1,<10", "hypothesis>=6.100,<7"]
 # What the tests of a companion need beside its own requirements and extras.
 COMPANION_TESTS = {
-    "flowkit-view": [
+    VIEW: [
         "ipykernel>=7",
         "nbclient>=0.10",
         "opentelemetry-exporter-otlp-proto-http>=1.30",
@@ -113,15 +113,30 @@ def read_requirements() -> dict[str, set[str]]:
     }
 
 
-# Distributions that require packages of the index. They are in no combination, and have a session of their own.
-COMPANIONS = ["flowkit-dask", VIEW]
+# Distributions that require packages of the index.
+DASK = "flowkit-dask"
+COMPANIONS = [DASK, VIEW]
 REQUIREMENTS = read_requirements()
 ALL = [name for name in REQUIREMENTS if name not in COMPANIONS]
+# The combinations with them that are tested: what they find beside them, or miss, differs in each.
+COMPANION_COMBINATIONS = [
+    [*ALL, DASK, VIEW],
+    [*ALL, DASK],
+    [*ALL, VIEW],
+    ["flowkit-core", DASK, "flowkit-flow"],
+    ["flowkit-core", DASK, "flowkit-log"],
+    ["flowkit-core", DASK, "flowkit-state"],
+    ["flowkit-core", "flowkit-state", VIEW],
+    ["flowkit-core", DASK],
+]
 
 
 def list_combinations() -> list[list[str]]:
-    """Return the sets of distributions that can be installed, largest first: those that contain what they require."""
-    return [
+    """Return the sets of distributions that can be installed, largest first: those that contain what they require.
+
+    Of those with companions, only `COMPANION_COMBINATIONS` are among them.
+    """
+    return COMPANION_COMBINATIONS + [
         list(chosen)
         for size in range(len(ALL), 0, -1)
         for chosen in itertools.combinations(ALL, size)
@@ -131,7 +146,8 @@ def list_combinations() -> list[list[str]]:
 
 def label(names: list[str]) -> str:
     """Return a short name of a combination: ``core+exec`` for flowkit-core and flowkit-exec."""
-    return META if META in names else "+".join(name.removeprefix(f"{META}-") for name in names)
+    shown = [META, *(name for name in names if name in COMPANIONS)] if META in names else names
+    return "+".join(name.removeprefix(f"{META}-") for name in shown)
 
 
 def test_folders(name: str) -> list[str]:
@@ -164,11 +180,13 @@ def required_packages(name: str, *, extras: bool = False) -> list[str]:
     return [line for line in lines if not line.startswith(META)]
 
 
-def install_companion(session: nox.Session, name: str, *packages: str, beside: list[str] = ALL) -> None:
-    """Install packages of the index, a companion, and distributions beside it: all, or those that are given."""
-    session.install(*packages)
-    install_wheels(session, beside)
-    session.install("--quiet", "--no-index", "--no-deps", "--force-reinstall", str(wheel(name)))
+def install_with_companions(session: nox.Session, names: list[str], *packages: str) -> None:
+    """Install packages of the index, and distributions with what the companions among them require."""
+    companions = [name for name in names if name in COMPANIONS]
+    session.install(*packages, *(line for name in companions for line in required_packages(name)))
+    install_wheels(session, [name for name in names if name not in COMPANIONS])
+    if companions:  # without what they require: it is installed, and not from these folders
+        session.install("--quiet", "--no-index", "--no-deps", "--force-reinstall", *map(str, map(wheel, companions)))
 
 
 def run_pytest(session: nox.Session, names: list[str], *arguments: str, coverage_of: str | None = None) -> None:
@@ -229,8 +247,7 @@ def tests(session: nox.Session, name: str) -> None:
 def combinations(session: nox.Session, names: str) -> None:
     """Test what depends on which distributions are installed, in one combination of them."""
     installed = names.split(",")
-    session.install(*PYTEST)
-    install_wheels(session, installed)
+    install_with_companions(session, installed, *PYTEST)
     run_pytest(session, installed, "--hypothesis-profile=brief", "tests/combinations")
 
 
@@ -263,15 +280,17 @@ def extras(session: nox.Session) -> None:
 @nox.parametrize("name", [nox.param(name, id=label([name])) for name in COMPANIONS])
 def companions(session: nox.Session, name: str) -> None:
     """Test a distribution that requires packages of the index, together with all others."""
-    install_companion(session, name, *PYTEST, *required_packages(name, extras=True), *COMPANION_TESTS.get(name, []))
+    extras = required_packages(name, extras=True)
+    install_with_companions(session, [*ALL, name], *PYTEST, *extras, *COMPANION_TESTS.get(name, []))
     run_pytest(session, [*ALL, name], test_folders(name)[0])
 
 
 @nox.session(python=[python for python in PYTHONS if python != "3.11"], requires=["build"], allow_parallel=True)
 def dask(session: nox.Session) -> None:
     """Check the executor for Dask with only the core installed, and on other Pythons than `companions`."""
-    install_companion(session, "flowkit-dask", *PYTEST, *required_packages("flowkit-dask"), beside=["flowkit-core"])
-    run_pytest(session, ["flowkit-core", "flowkit-dask"], "tests/dask/test_conformance.py")
+    names = ["flowkit-core", DASK]
+    install_with_companions(session, names, *PYTEST)
+    run_pytest(session, names, "tests/dask/test_conformance.py")
 
 
 @nox.session(allow_parallel=True)
@@ -287,7 +306,7 @@ def types(session: nox.Session) -> None:
     """Check with mypy --strict the types of the sources, and of users' code against the installed wheels."""
     session.install(MYPY, "nox", *PYTEST)
     install_wheels(session, ALL)
-    session.install("--quiet", "--no-index", "--no-deps", str(wheel("flowkit-dask")))  # for a benchmark
+    session.install("--quiet", "--no-index", "--no-deps", str(wheel(DASK)))  # for a benchmark
     sources = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("packages/*/src"))]
     for python in PYTHONS:
         session.run("mypy", f"--python-version={python}", *sources, "noxfile.py", "tests/tools")
@@ -308,16 +327,16 @@ def docs(session: nox.Session) -> None:
     """Build the site with warnings as errors, and run what reads the whole standard library."""
     session.install(*MKDOCS, RUFF, *PYTEST)  # ruff formats the signatures in the reference
     install_wheels(session, ALL)
-    session.install("--quiet", "--no-index", "--no-deps", str(wheel("flowkit-dask")))  # for the reference
+    session.install("--quiet", "--no-index", "--no-deps", str(wheel(DASK)))  # for the reference
     quiet = {"NO_MKDOCS_2_WARNING": "1"}
     session.run("mkdocs", "build", "--strict", "--quiet", "--config-file=docs/mkdocs.yml", env=quiet)
-    run_pytest(session, [*ALL, "flowkit-dask"], "-m", "whole", "tests/docs")
+    run_pytest(session, [*ALL, DASK], "-m", "whole", "tests/docs")
 
 
 @nox.session(requires=["build"], allow_parallel=False)
 def demo(session: nox.Session) -> None:
     """Run the main example, which measures the standard library of this Python, with a report of the run."""
-    install_companion(session, VIEW, *required_packages(VIEW))
+    install_with_companions(session, [*ALL, VIEW])
     report = Path(".nox", "stdlib_report.html")
     session.run("python", "docs/examples/stdlib_report.py", "--report", str(report), *session.posargs)
 
@@ -325,7 +344,7 @@ def demo(session: nox.Session) -> None:
 @nox.session(requires=["build"], allow_parallel=False, default=False)
 def pictures(session: nox.Session) -> None:
     """Make the pictures in docs/pages/images; needs Chromium."""
-    install_companion(session, VIEW, *required_packages(VIEW), *PICTURES)
+    install_with_companions(session, [*ALL, VIEW], *PICTURES)
     session.run("python", "docs/pictures/make.py")
 
 

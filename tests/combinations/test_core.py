@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import pytest
 import shop_tasks
 
@@ -34,20 +36,20 @@ def test_default_executor_is_thread_where_exec_is_installed_and_serial_elsewhere
     assert started.executor == ("thread" if "exec" in installed else "serial")
 
 
-def test_unknown_executor_is_an_error_that_lists_the_installed_ones(installed):
+def test_unknown_executor_is_an_error_that_lists_the_installed_ones(executors):
     with pytest.raises(UnknownExecutorError) as caught:
         DAG("unknown", tasks=[Task(shop_tasks.extract)]).run("thraed")
-    names = ("process", "serial", "thread") if "exec" in installed else ("serial",)
-    assert caught.value.available == names
+    assert caught.value.available == tuple(executors)
 
 
-@pytest.mark.parametrize("name", ["thread", "process"])
-def test_executor_whose_distribution_is_absent_is_an_error_that_names_it(installed, name):
+@pytest.mark.parametrize(("name", "layer"), [("thread", "exec"), ("process", "exec"), ("dask", "dask")])
+def test_executor_whose_distribution_is_absent_is_an_error_that_names_it(executors, name, layer):
+    """Where it is installed, other tests run tasks with it."""
     dag = DAG("absent", tasks=[Task(shop_tasks.extract)])
-    if "exec" in installed:
-        assert dag.run(name) == {"extract": [3, 1, 2]}
-    else:
-        with pytest.raises(UnknownExecutorError, match=r"Install 'flowkit-exec', .* with pip install ./packages/"):
+    assert (name in executors) == (importlib.util.find_spec(f"flowkit_{layer}") is not None)
+    if name not in executors:
+        pattern = rf"Install 'flowkit-{layer}', .* with pip install ./packages/flowkit-{layer} "
+        with pytest.raises(UnknownExecutorError, match=pattern):
             dag.run(name)
 
 
