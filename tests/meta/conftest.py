@@ -47,7 +47,7 @@ def executor(request):
     make = {"serial": SerialExecutor, "thread": ThreadExecutor, "process": ProcessExecutor}[request.param]
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "process":  # on a slow machine, tasks that run when another one fails must still finish
-            patch.setattr("flowkit_exec.process.lane.KILL_AFTER", 60.0)
+            patch.setattr("flowkit_core.runs.session.STOP_GRACE", 60.0)
         with make() if request.param == "serial" else make(max_workers=2) as executor:
             yield executor
 

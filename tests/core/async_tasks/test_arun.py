@@ -199,6 +199,25 @@ def test_cancellation_gives_plain_tasks_the_grace_of_the_run():
     assert error.flowkit_results.states == {"slow": "cancelled", "plain": "succeeded"}
 
 
+@pytest.mark.parametrize("is_mapped", [False, True])
+def test_cancellation_abandons_a_blocked_plain_task_after_the_grace(monkeypatch, is_mapped):
+    monkeypatch.setattr("flowkit_core.runs.session.STOP_GRACE", 0.0)
+    started, release = threading.Event(), threading.Event()
+
+    def plain(_=None):
+        started.set()
+        release.wait(LONG)
+
+    plain, clean = Task(plain), Task(lambda *_: release.is_set(), name="clean", trigger="all_done")
+    if is_mapped:
+        Task(lambda: [1, 2], name="numbers") >> plain.map()
+    plain >> clean
+    error = cancelled(DAG("slow", tasks=[clean]), started)
+    release.set()
+    assert error.flowkit_results.states["plain"] == "cancelled"
+    assert error.flowkit_results["clean"] is False
+
+
 def test_cancellation_prints_nothing(capsys):
     """A server cancels many requests."""
     started = threading.Event()

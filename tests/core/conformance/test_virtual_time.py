@@ -19,6 +19,7 @@ ON_LANES = {  # it has none, and runs every task of a run
     "elements_of_async_tasks_wait_at_once",
     "grace_cancels_coroutines_after_a_failure",
     "grace_ends_running_calls",
+    "grace_ends_running_calls_after_system_exit",
     "lane_drives_a_run_alone",
     "lane_has_its_attributes",
     "lane_stops_a_run_that_takes_too_long",

@@ -167,15 +167,15 @@ def test_grace_ends_running_tasks():
     assert simulation.results.states == {"long": "cancelled", "short": "failed"}
 
 
-@pytest.mark.parametrize("grace", [None, 0.5, 10])
-def test_exit_gives_running_tasks_a_short_grace(grace):
-    """Also if another task has failed before."""
+@pytest.mark.parametrize(("grace", "ends", "ends_after_failure"), [(None, 3, 3), (0.5, 1.5, 0.75), (10, 11, 10.25)])
+def test_exit_gives_running_tasks_the_grace_of_the_run_or_two_seconds(grace, ends, ends_after_failure):
+    """Also if another task has failed before, from which the grace of the run counts."""
     names = ("first", "exit", "long")
     dag = DAG("exit", tasks=[Task(lambda: 1, name=name) for name in names])
-    options = {"durations": {"first": 0, "exit": 1, "long": 50}, "workers": 3, "grace": grace}
-    for faults in ([], [Fail("first")]):
+    options = {"durations": {"first": 0.25, "exit": 1, "long": 50}, "workers": 3, "grace": grace}
+    for seconds, faults in ((ends, []), (ends_after_failure, [Fail("first")])):
         simulation = simulate(dag, faults=[*faults, Fail("exit", error=SystemExit(3))], **options)
-        assert simulation.seconds <= 5
+        assert simulation.seconds == seconds
         assert simulation.problems() == []
         assert simulation.results.states["long"] == "cancelled"
 

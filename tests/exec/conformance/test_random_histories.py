@@ -42,7 +42,7 @@ def hurried():
 @pytest.fixture
 def patient(monkeypatch):
     """Give running tasks time to end when a run fails, on a slow machine too."""
-    monkeypatch.setattr("flowkit_exec.process.lane.KILL_AFTER", 60.0)
+    monkeypatch.setattr("flowkit_core.runs.session.STOP_GRACE", 60.0)
 
 
 @local_name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 
 import pytest
@@ -79,3 +80,105 @@ def test_observer_may_cancel_the_run(workers):
     assert canceled.done
     assert set(states) == {"succeeded", "cancelled"}
     assert 10 <= states.count("succeeded") < 10 + workers
+
+
+def blocked_pipeline(kind, started, release, *others):
+    """Return a pipeline with a task `block` that waits for an event: alone, mapped, or mapped in a chain."""
+
+    def block(number=0):
+        if number or kind == "alone":
+            started.set()
+            release.wait(SECONDS)
+        return number
+
+    block = Task(block)
+    clean = Task(lambda *_: release.is_set(), name="clean", trigger="all_done")
+    if kind == "alone":
+        block >> clean
+    else:
+        numbers = Task(lambda: [0, 1, 2], name="numbers")
+        after = Task(lambda number: number, name="after")
+        chain = {"mapped": [block], "first of a chain": [block, after], "last of a chain": [after, block]}[kind]
+        last = numbers
+        for each in chain:
+            last = last >> each.map()
+        last >> clean
+    return DAG("blocked", tasks=[clean, *others])
+
+
+KINDS = pytest.mark.parametrize("kind", ["alone", "mapped", "first of a chain", "last of a chain"])
+
+
+@KINDS
+@pytest.mark.parametrize("workers", [1, 3])
+@guarded
+def test_cancelled_arun_abandons_blocked_calls_after_the_grace(monkeypatch, kind, workers):
+    monkeypatch.setattr("flowkit_core.runs.session.STOP_GRACE", 0.05)
+    started, release = threading.Event(), threading.Event()
+    dag = blocked_pipeline(kind, started, release)
+
+    async def main():
+        waiting = asyncio.create_task(dag.arun("thread", max_workers=workers))
+        assert await asyncio.to_thread(started.wait, SECONDS)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await waiting
+        return caught.value.flowkit_results
+
+    results = asyncio.run(main())
+    release.set()
+    assert results.states["block"] == "cancelled"
+    assert results["clean"] is False  # it ran while the calls were blocked
+
+
+@KINDS
+@guarded
+def test_system_exit_abandons_blocked_calls_after_the_grace(monkeypatch, kind):
+    monkeypatch.setattr("flowkit_core.runs.session.STOP_GRACE", 0.05)
+    started, release = threading.Event(), threading.Event()
+
+    def leave():
+        started.wait(SECONDS)
+        raise SystemExit(3)
+
+    with pytest.raises(SystemExit) as caught:
+        asyncio.run(blocked_pipeline(kind, started, release, Task(leave)).arun("thread", max_workers=4))
+    release.set()
+    results = caught.value.flowkit_results
+    assert results.states["leave"] == "failed"
+    assert results.states["block"] == "cancelled"
+    assert results["clean"] is False
+
+
+@guarded
+def test_system_exit_while_a_failed_run_waits_starts_the_grace(monkeypatch):
+    monkeypatch.setattr("flowkit_core.runs.session.STOP_GRACE", 0.05)
+    all_run, failed, release = threading.Barrier(3, timeout=SECONDS), threading.Event(), threading.Event()
+
+    def observe(_event):
+        failed.set()
+
+    observe.events = (TaskFailed,)
+
+    def leave():
+        all_run.wait()
+        failed.wait(SECONDS)
+        raise SystemExit(3)
+
+    def bad():
+        all_run.wait()
+        raise ValueError("bad")
+
+    def block():
+        all_run.wait()
+        release.wait(SECONDS)
+
+    block, bad = Task(block), Task(bad)
+    clean = Task(lambda *_: release.is_set(), name="clean", trigger="all_done")
+    block >> clean
+    with pytest.raises(SystemExit) as caught:
+        asyncio.run(DAG("both", tasks=[Task(leave), clean, bad]).arun("thread", max_workers=4, observers=[observe]))
+    release.set()
+    results = caught.value.flowkit_results
+    assert results.states == {"leave": "failed", "bad": "failed", "block": "cancelled", "clean": "succeeded"}
+    assert results["clean"] is False

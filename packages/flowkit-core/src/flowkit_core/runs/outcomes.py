@@ -136,7 +136,7 @@ class OutcomeRules:
         self.leave_fast_path()
 
     def _notify_stop(self) -> None:
-        """Call `on_stop` if a failure has just stopped the run; without the lock of the run."""
+        """Call `on_stop` after the failure that stopped the run, and the first SystemExit; without its lock."""
         is_new = False
         if self._stop_is_new:
             with self._lock:
@@ -298,7 +298,8 @@ class OutcomeRules:
         if issubclass(type(error), KeyboardInterrupt):  # isinstance() would read __class__, which may be overridden
             self.cancel("the run was interrupted")
         elif self.fail_fast or not isinstance(error, Exception):
-            self.exiting |= not isinstance(error, Exception)
+            if not isinstance(error, Exception) and not self.exiting:
+                self.exiting = self._stop_is_new = True  # running tasks get a grace period from now on
             if self.phase == Phase.RUNNING:
                 self._enter_phase(Phase.STOPPING, "another task failed before it could start")
 

@@ -84,12 +84,13 @@ class Run(OutcomeRules):
             is given, results are neither recorded nor dropped, no observer receives starts or successes, there are no
             handles, the run is not stopping, and no task was skipped or has failed.
         has_task_observers: whether an observer receives starts or successes of tasks.
-        on_stop: called once when a failure stops the run, without the lock of the run; None for nothing.
+        on_stop: called when a failure stops the run, and at the first SystemExit, without the lock of the run; None for
+            nothing.
         on_ready: called with nodes that have waited for a pool and may start, where :meth:`finish` cannot return them.
         limits: the pools of the run; None if no task names a pool.
         has_handles: whether results may be handles, which lanes replace by their values with ``Call.local``.
-        exiting: whether a task raised an exception that ends the program, such as SystemExit: running tasks get a short
-            grace period.
+        exiting: whether a task raised an exception that ends the program, such as SystemExit: running tasks get a grace
+            period in any case.
         record_error: why the run could not be recorded and was stopped; None otherwise.
 
     Examples:
@@ -487,12 +488,6 @@ class Run(OutcomeRules):
     def done(self) -> bool:
         """Whether every node has its final state."""
         return PENDING not in self.state.codes
-
-    @property
-    def cleanup_running(self) -> bool:
-        """Whether a clean-up task is running that started after the run was stopped."""
-        with self._lock:
-            return any(self.state.codes[index] == PENDING for index in self.report.cleanup_started)
 
     @property
     def recorded(self) -> bool:

@@ -81,12 +81,12 @@ class SerialLane:
     def stop(self, *, end_calls: bool) -> None:
         """Let the call that runs now go on, or abandon it; end nodes that wait for a retry.
 
-        A call in the calling thread cannot be abandoned.
+        A call in the thread that called ``run()`` cannot be abandoned.
         """
         node = None if self._worker is None else self._worker.node
         if not end_calls:
             self._session.report_running(self, () if node is None else (node,))
-        elif node is not None and self._session.run.timeout is not None:
+        elif node is not None and self._session.caller_only_waits:
             self._abandon(node)
         self._wake_up.set()
 

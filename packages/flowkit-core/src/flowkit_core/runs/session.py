@@ -32,10 +32,8 @@ if TYPE_CHECKING:
     from .call import Call
     from .run import Run
 
-EXIT_GRACE = 2.0
-"""Seconds that running calls may take to end after a task has raised SystemExit."""
-TIMEOUT_GRACE = 2.0
-"""Seconds that running calls may take to end after the timeout of the run, if it has no grace period of its own."""
+STOP_GRACE = 2.0
+"""Seconds that running calls may take to end after SystemExit or the timeout of a run without ``grace``."""
 JOIN_TIMEOUT = 2.0
 """Seconds that lanes in other threads may take to end after an interrupt."""
 
@@ -128,12 +126,14 @@ class Session:
         run: the run.
         has_one_lane: whether there is one lane only, which then decides by itself when the run is over. It cannot if
             nodes may wait for a pool, outside of the lane.
+        caller_only_waits: whether the thread that called ``run()`` makes no calls itself, so that it can end the run
+            while a call blocks: the run has a timeout, or a coroutine that may be cancelled waits for it.
         starts_threads: whether other threads than those of the lanes take part from the beginning.
         context: the context variables of the thread that called ``run()``.
     """
 
     _waiting = False  # whether a thread is in _wait()
-    _must_check_caller = False
+    _must_check_caller = _is_stopped = False
     _ends_at: float | None = None  # when the timeout of the run is over
     _end_at: float | None = None  # when the grace of the run ends
     _join_timeout: float | None = None  # seconds for each thread of a lane; None means no limit
@@ -150,6 +150,7 @@ class Session:
         clock: Clock | None = None,
     ) -> None:
         self.run = run
+        self.caller_only_waits = run.timeout is not None or run.caller is not None
         self._lanes = lanes
         self._lane_by_index = lane_by_index or {}
         self._clock = clock or WakeUp()
@@ -163,7 +164,7 @@ class Session:
             self._prepare_pulling(is_here=is_pulled_here)
             is_shared = is_shared or not is_pulled_here  # threads may pull lazy inputs
         self.has_one_lane = not is_shared
-        self.starts_threads = is_shared or run.timeout is not None
+        self.starts_threads = is_shared or self.caller_only_waits
         self._first_nodes = run.start()
         self._timers = Timers(self._clock.now)
         self._lock = allocate_lock()
@@ -191,7 +192,7 @@ class Session:
         if not isinstance(self._clock, WakeUp):
             mapping.now = self._clock.now  # of a simulation
         pullers = mapping.pullers
-        pullers.context, pullers.pass_on, pullers.fail = self.context, self._proceed, self._fail_pulling
+        pullers.context, pullers.pass_on, pullers.fail = self.context, self.proceed, self._fail_pulling
         pullers.is_here = is_here
         for node in self.run.graph.mapped:
             mapping.lanes[node.index] = self.lane_of(node)
@@ -204,7 +205,7 @@ class Session:
         """
         if clock is not None:
             return True
-        if self.run.timeout is not None or self.run.caller is not None:
+        if self.caller_only_waits:
             return False
         lane = self.lane_of(self.run.graph.mapped[0])
         return lane.needs_calling_thread and all(self.lane_of(node) is lane for node in self.run.graph.mapped)
@@ -286,7 +287,7 @@ class Session:
             seconds: duration of the call.
             attempt: ``call.attempt``; a result of an attempt that has been given up is ignored.
         """
-        self._proceed(self.run.finish(node, result, seconds, attempt))
+        self.proceed(self.run.finish(node, result, seconds, attempt))
 
     def expire(self, node: Node, attempt: int, timeout: float, fate: str = "abandoned") -> None:
         """End an attempt that takes longer than its timeout; its own result is ignored if it comes later.
@@ -297,9 +298,10 @@ class Session:
             timeout: seconds that it may take.
             fate: what happens to it, see :class:`TaskTimeoutError`.
         """
-        self._proceed(self.run.expire(node, attempt, timeout, fate))
+        self.proceed(self.run.expire(node, attempt, timeout, fate))
 
-    def _proceed(self, step: Sequence[Node] | Retry) -> None:
+    def proceed(self, step: Sequence[Node] | Retry) -> None:
+        """Take what `Run.finish` has returned: pass ready nodes to their lanes, or delay a retry."""
         if isinstance(step, Retry):
             self.delay(step)
         elif step:
@@ -405,9 +407,9 @@ class Session:
         loops = [lane for lane in self._lanes if lane.has_loop]
         loops.sort(key=lambda lane: not lane.needs_calling_thread)
         led: Lane | None = None
-        if self.run.timeout is None and loops:
+        if loops and not self.caller_only_waits:
             led = loops.pop(0)
-        elif self.run.timeout is not None:  # this thread must not wait for a task
+        if self.run.timeout is not None:
             self._ends_at = self._clock.now() + self.run.timeout
         self._waiting = led is None  # before nodes are put: of two waiting threads, one would miss the end of the run
         self._attach_caller()
@@ -462,9 +464,7 @@ class Session:
                 seconds = left if seconds is None else min(left, seconds)
             if self._end_at is not None:
                 left = self._end_at - self._clock.now()
-                if left <= 0 and self.run.exiting and self.run.cleanup_running:
-                    left = 0.1
-                elif left <= 0:
+                if left <= 0:
                     self._end_at, self._join_timeout = None, 0.0
                     self._end_calls()
                     continue
@@ -498,13 +498,10 @@ class Session:
     def _start_grace(self) -> None:
         if self._end_at is None:
             grace = self.run.grace
-            self._end_at = self._clock.now() + (TIMEOUT_GRACE if grace is None else grace)
+            self._end_at = self._clock.now() + (STOP_GRACE if grace is None else grace)
 
     def _end_calls(self) -> None:
-        """End running calls, because the grace of the run, or that after SystemExit, is over."""
-        if self.run.exiting:
-            self.run.cancel("the program is about to exit")
-            self.wake_all()
+        """End running calls, because the grace of the run is over."""
         for lane in self._lanes:
             lane.stop(end_calls=True)
 
@@ -533,14 +530,15 @@ class Session:
             self._threads = (*self._threads, thread)
 
     def _stop(self) -> None:
-        """Stop all lanes at once, and start the grace of the run."""
-        self._reports = self._lanes
-        for lane in self._lanes:
-            lane.stop(end_calls=False)
-        self._clock.set()  # nodes that wait for a retry end now
-        grace = EXIT_GRACE if self.run.exiting else self.run.grace
-        if grace is not None:
-            self._end_at = self._clock.now() + grace
+        """Stop all lanes at once, and start the grace of the run: now, or when a task raises SystemExit later."""
+        if not self._is_stopped:
+            self._is_stopped = True
+            self._reports = self._lanes
+            for lane in self._lanes:
+                lane.stop(end_calls=False)
+            self._clock.set()  # nodes that wait for a retry end now
+        if self.run.exiting or self.run.grace is not None:
+            self._start_grace()
             self._start_waiting()
 
     def _close(self, opened: Sequence[Lane]) -> None:

@@ -112,6 +112,25 @@ class Worker:
             del result  # the traceback of an error refers to this frame: a reference cycle
             self.leave(outer)
 
+    def give_up(self, node: Node, outcome: Outcome) -> Sequence[Node] | Retry:
+        """End what the thread of this worker calls, because nothing stops it; its late result is dropped.
+
+        Another thread calls this.
+
+        Args:
+            node: what `node` was; nothing happens if its call has ended meanwhile.
+            outcome: how the call ends.
+
+        Returns:
+            What :meth:`Run.finish` returns.
+        """
+        run = self.run
+        if node.mapped is not None and node.element is None:
+            from .mapping.mapped_loop import give_up
+
+            return give_up(self, node, outcome)
+        return run.finish(node, outcome, 0.0, run.current_attempt(node))
+
     def run_fast_path(
         self,
         take: Callable[[], Node],

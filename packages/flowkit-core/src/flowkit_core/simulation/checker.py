@@ -12,7 +12,7 @@ from flowkit_core.graphs.map_errors import MapLengthError
 from flowkit_core.graphs.open_parameters import params_of
 from flowkit_core.runs.call import Outcome
 from flowkit_core.runs.limits.errors import PoolBlockedError
-from flowkit_core.runs.session import EXIT_GRACE, TIMEOUT_GRACE
+from flowkit_core.runs.session import STOP_GRACE
 
 from .clock import StuckError
 from .handles import is_result
@@ -81,7 +81,6 @@ class Checker:
         self._timed_out = False  # whether the timeout of the run has stopped it
         self._stopped_at: float | None = None
         self._grace_ends: float | None = None  # when running attempts of a stopped run are ended
-        self._exit_at: float | None = None  # when a task raised an exception that ends the program
         self._cancelled = False
         self._maps = MapModel(graph, options["params"] or {}, self._ended, self._values)
         self._limits = LimitChecker(graph, options["pools"], options["workers"], self._maps.heads, self._report)
@@ -132,7 +131,7 @@ class Checker:
             self._timed_out = self._stopped_at is None
             self._stopped_at = record.time if self._stopped_at is None else self._stopped_at
             if self._grace_ends is None:
-                self._grace_ends = record.time + (TIMEOUT_GRACE if self._grace is None else self._grace)
+                self._grace_ends = record.time + (STOP_GRACE if self._grace is None else self._grace)
             return
         node = self._graph[record.task]
         if record.what in ENDS:
@@ -458,8 +457,8 @@ class Checker:
         if self._options["fail_fast"] or not isinstance(error, Exception):
             self._stop(record.time)
         self._cancelled |= isinstance(error, KeyboardInterrupt)
-        if not isinstance(error, Exception) and self._exit_at is None:
-            self._exit_at = record.time
+        if not isinstance(error, Exception) and self._grace_ends is None:
+            self._grace_ends = record.time + STOP_GRACE
 
     def _stop(self, time: float) -> None:
         if self._stopped_at is None:
@@ -467,11 +466,6 @@ class Checker:
             self._grace_ends = None if self._grace is None else time + self._grace
 
     def _cancel(self, node: Node, record: Record, current: int | None) -> None:
-        if self._exit_at is not None:  # SystemExit ends the run after a while, or with the grace period
-            grace_is_over = self._grace_ends is not None and record.time >= self._grace_ends - _TOLERANCE
-            if current is not None or self._may_start(node):  # others end with the stop of the run
-                self._cancelled |= record.time >= self._exit_at + EXIT_GRACE - _TOLERANCE
-            self._cancelled |= grace_is_over and self._may_start(node)
         element = self._record.element
         follows = current is None and not self._running_upstreams(node, element)
         follows = follows and self._decide(node, element) == "cancelled"
@@ -483,7 +477,7 @@ class Checker:
 
     def _check_grace(self, node: Node) -> None:
         ends = self._grace_ends
-        if self._exit_at is not None or ends is None or node.task.trigger in _CLEANUP or self._cancelled:
+        if ends is None or node.task.trigger in _CLEANUP or self._cancelled:
             return
         if self._record.time > ends + _TOLERANCE:
             self._report(f"it was running longer than the grace period, which ended at {ends:.3f} s")

@@ -50,8 +50,7 @@ if TYPE_CHECKING:
 
 
 KILL_AFTER = 0.5
-"""Seconds after which workers are killed: when a task has raised SystemExit, after an interrupt, and when a worker that
-has closed its connection does not exit."""
+"""Seconds after which a worker is killed: after an interrupt, or when it has closed its connection and runs on."""
 STARTUP_TIMEOUT = 60.0
 """Seconds a worker may take to report READY."""
 MAX_FAILED_STARTS = 3
@@ -139,7 +138,7 @@ class ProcessLane:
         self._reader = OutcomeReader(run, self._schedule, self._segments)
         sys.modules["__mp_main__"] = sys.modules["__main__"]  # the name of the script in workers
         # other threads wake the event loop if there are several lanes, and to end a grace period
-        self._waiter: Waiter = transport.waiter(can_wake=session.starts_threads or run.grace is not None)
+        self._waiter: Waiter = transport.waiter(can_wake=True)
         self._is_open = True
         if session.starts_threads and self._functions.forked_functions is not None:
             # other lanes and the session may start threads, after which this process cannot be forked
@@ -379,10 +378,8 @@ class ProcessLane:
     # ---- stopping, and workers that end --------------------------------------------------------------------------
 
     def _stop(self) -> None:
-        """Withdraw the calls that have not started; after SystemExit, running tasks get a grace period."""
+        """Withdraw the calls that have not started, and name those that have."""
         self._is_stopped = True
-        if self._run.exiting:
-            self._kill_at = monotonic() + KILL_AFTER
         for worker in self._workers:
             self._schedule.withdraw(worker)
         running = [node for worker in self._workers for node in worker.held.values() if node is not None]

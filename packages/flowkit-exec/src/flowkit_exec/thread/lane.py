@@ -40,8 +40,7 @@ SLOW_TASK = 50e-6
 LONG_TASK = 1e-3
 """Seconds from which tasks start in order of their critical path."""
 ABANDON_AFTER = 2.0
-"""Seconds after which running tasks are abandoned, because nothing can stop a thread: after an interrupt, or when a
-task has raised SystemExit."""
+"""Seconds after which running tasks are abandoned after an interrupt, because nothing can stop a thread."""
 
 
 class _ThreadWorker(WakeUp):
@@ -86,7 +85,6 @@ class ThreadLane:
     _watchdog_running: Lock  # held while it runs
     _is_backing_off = False  # whether the watchdog must be woken by activity
     _activity = 0  # counts events after which nodes may become ready
-    _exit_deadline: float | None = None  # when running tasks are abandoned after SystemExit
     _is_open = _is_over = False
     _error: BaseException | None = None  # of a helper or the watchdog, not of a task
 
@@ -160,12 +158,11 @@ class ThreadLane:
                     worker.is_abandoned = True
                     self._active -= 1
                     self._max_workers += 1
-                    given_up.append(node)
-        for node in given_up:
-            reason = f"it was abandoned, because {self._run.stop_cause}"
-            attempt = self._run.current_attempt(node)  # ignored if the attempt has ended meanwhile
+                    given_up.append((worker.runner, node))
+        reason = f"it was abandoned, because {self._run.stop_cause}"
+        for runner, node in given_up:
             outcome = Outcome(CANCELLED, reason, started=True, goes_on=True)
-            self._session.end(node, outcome, attempt=attempt)
+            self._session.proceed(runner.give_up(node, outcome))
         with self._lock:
             if self._ready and not self._active:
                 self._add_workers_locked(1)
@@ -193,7 +190,7 @@ class ThreadLane:
         self._route = None  # it refers to this object
         with self._lock:
             self._finish_locked()
-        until = self._exit_deadline or monotonic() + ABANDON_AFTER
+        until = monotonic() + ABANDON_AFTER
         for worker in self._helpers:
             if worker.thread is not None and worker.thread.is_alive() and not worker.is_abandoned:
                 worker.thread.join(max(0.0, until - monotonic()) if self._run.cancelled else None)
@@ -259,6 +256,8 @@ class ThreadLane:
             self._run_tasks(worker)
         except BaseException as error:
             self._fail(error)
+        if self._leader.is_abandoned:
+            self._session.wake_all()  # `work`, which the session waits for, has not returned
 
     def _fail(self, error: BaseException) -> None:
         """End the run because of an error of a helper or the watchdog, which `work` raises."""
@@ -377,9 +376,6 @@ class ThreadLane:
             with self._lock:
                 if self._timers:
                     self._queue_due_locked()
-                has_expired = self._run.exiting and self._has_expired_locked()
-                if has_expired:
-                    self._run.cancel("the program is about to exit")
                 is_finished = self._check_finished_locked()
                 head = self._ready.peek()
                 is_waiting = head is not None and (head is interval.head or not self._active)
@@ -387,8 +383,6 @@ class ThreadLane:
                     self._add_workers_locked(len(self._ready))
                 is_needed = worker is not None and worker not in self._idle
                 error = self._dead_helper_locked() if head is interval.head else None
-            if has_expired:
-                self._session.wake_all()
             if is_finished or is_needed:
                 return
             if error is not None:
@@ -428,12 +422,6 @@ class ThreadLane:
                     f"threading.settrace() or threading.setprofile(), or a patched threading.Thread.run()"
                 )
         return None
-
-    def _has_expired_locked(self) -> bool:
-        """Return whether the grace period of running tasks has ended, and no clean-up task is running."""
-        if self._exit_deadline is None:
-            self._exit_deadline = monotonic() + ABANDON_AFTER
-        return monotonic() >= self._exit_deadline and not self._run.cleanup_running
 
     # ---- adding workers, retries and the end ---------------------------------------------------------------------
 

@@ -202,6 +202,17 @@ def grace_ends_running_calls(trial: Trial) -> None:
 
     A call in the calling thread cannot be abandoned.
     """
+    _check_grace(trial, tasks.OwnError)
+
+
+@check("lane")
+def grace_ends_running_calls_after_system_exit(trial: Trial) -> None:
+    """After SystemExit, running calls have the grace of the run like after a failure."""
+    _check_grace(trial, SystemExit)
+
+
+def _check_grace(trial: Trial, kind: type[BaseException]) -> None:
+    """Check that a call which runs when another task raises an exception is ended, and that a clean-up task runs."""
     seconds = 1.5
     failed_at = [0.0]
     in_calling_thread = trial.executor.lane().needs_calling_thread  # type: ignore[attr-defined]
@@ -211,14 +222,17 @@ def grace_ends_running_calls(trial: Trial) -> None:
 
     observe.events = (TaskFailed,)  # type: ignore[attr-defined]
     asleep = Task(partial(tasks.sleep_while_waited_for, trial.path, seconds), name="asleep")
-    bad = Task(partial(tasks.fail_when_counted, trial.path, seconds), name="bad", executor="here")
+    bad = Task(partial(tasks.fail_when_counted, trial.path, seconds, kind.__name__), name="bad", executor="here")
+    clean = Task(tasks.collect, name="clean", executor="here", trigger="all_done")
+    [asleep, bad] >> clean
     try:
-        run_on(beside(trial), asleep, bad, grace=GRACE, observers=[observe])
-    except tasks.OwnError as error:
+        run_on(beside(trial), clean, grace=GRACE, observers=[observe])
+    except kind as error:
         states = error.flowkit_results.states  # type: ignore[attr-defined]
     else:
-        raise MismatchError("run() raises", "OwnError", "nothing")
+        raise MismatchError("run() raises", kind.__name__, "nothing")
     took = time.monotonic() - failed_at[0]
+    expect("state of the clean-up task", states["clean"], "succeeded")
     in_time = took < seconds / 2 or (in_calling_thread and states["asleep"] == "succeeded")
     expect_true(
         f"time from the failure to the end, with grace={GRACE}", in_time, f"less than {seconds / 2} s", f"{took:.1f} s"

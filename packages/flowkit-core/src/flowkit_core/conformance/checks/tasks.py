@@ -416,12 +416,12 @@ async def awaited_deadline() -> float | None:
     return current().deadline
 
 
-def fail_when_counted(path: str, seconds: float) -> None:
+def fail_when_counted(path: str, seconds: float, kind: str = "OwnError") -> None:
     """Raise an exception when another call has counted itself, or after a number of seconds."""
     end = time.monotonic() + seconds
     while not os.path.exists(path) and time.monotonic() < end:
         time.sleep(0.005)
-    raise OwnError(7, "boom")
+    raise OwnError(7, "boom") if kind == "OwnError" else KINDS[kind]("boom")
 
 
 def run_inside() -> dict[str, Any]:

@@ -7,9 +7,10 @@ from time import perf_counter
 
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.coroutines import special_types
-from flowkit_core.runs.states import SUCCEEDED
+from flowkit_core.runs.states import CANCELLED, PENDING, SUCCEEDED
 
 from .block_calls import final_value
+from .element import Element
 from .element_records import Group, input_facts
 from .inputs import Missing
 from .mapped_run import EXPANDED
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from flowkit_core.graphs.node import Node
-    from flowkit_core.runs.call import Retry
+    from flowkit_core.runs.call import Outcome, Retry
     from flowkit_core.runs.run import Run
     from flowkit_core.runs.worker import Worker
 
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
 
 TURN = 0.02
 """Seconds after which a worker looks for other nodes and retries, before it goes on with the elements."""
-_FAILED, _TURN_ENDED, _NOTHING_YET = range(3)
-# why the loop ends: an element has failed, there is nothing more to do now, or the next element was not pulled yet
+_FAILED, _TURN_ENDED, _NOTHING_YET, _GIVEN_UP = range(4)
+# why the loop ends: an element has failed, there is nothing more to do now, the next element was not pulled yet, or
+# another thread has ended the element
 
 
 def run_mapped(
@@ -73,10 +75,38 @@ def run_mapped(
             region.observe(region.taken - before, (perf_counter() - began) / len(region.stages))
     finally:
         worker.leave(outer)
+    if reason == _GIVEN_UP:
+        return ()
     goes_on = reason != _NOTHING_YET or not mapping.pullers.waits_for_input(region)
     if goes_on and not region.input.is_exhausted and run.may_start(node):
         jobs.append(node)
     return mapping.leave(region, jobs, count=reason != _FAILED)
+
+
+def give_up(worker: Worker, node: Node, outcome: Outcome) -> Sequence[Node] | Retry:
+    """End the element that a worker calls in its loop, because nothing stops that call; its late result is dropped.
+
+    Args:
+        worker: the worker, which does not count as active any more.
+        node: the mapped node whose function it calls.
+        outcome: how the element ends.
+
+    Returns:
+        What `Run.finish` returns.
+    """
+    run, number = worker.run, worker.element
+    region = run.mapping.region_of(node)
+    with run._lock:
+        stage = run.state.stages[node.index]
+        if region is None or number is None or stage.codes[number] != PENDING:
+            return ()  # the call has just ended
+        region.given_up.add(worker)
+        for each in region.stages:
+            each.copy_arrays()
+        region.stages[0].active -= 1
+        stage.active += 1
+    element = Element(region, stage, number, Missing(CANCELLED, outcome.reason))
+    return run.finish(element, outcome, 0.0, run.current_attempt(element))
 
 
 def _note_calls(run: Run, region: Region, spans: Sequence[Span]) -> None:
@@ -119,7 +149,10 @@ def _loop(
     """
     run, (first, *others) = worker.run, region.stages
     own, *other_spans = spans
-    rest = [(other, other.caller(), span) for other, span in zip(others, other_spans, strict=True)]
+    rest = [
+        (other, other.caller(), other.values, other.codes, other.seconds, span)
+        for other, span in zip(others, other_spans, strict=True)
+    ]
     stage, is_chain = first, bool(others)
     call, values, codes, seconds = first.caller(), first.values, first.codes, first.seconds
     clock, special, given, new_context = perf_counter, special_types, None, worker.caller_context.copy
@@ -134,6 +167,8 @@ def _loop(
                 if type(value) in special:
                     value = context.run(final_value, value, f"{first.node.name}[{number}]", run)
             except BaseException as error:
+                if worker in region.given_up:
+                    return _GIVEN_UP
                 _note_calls(run, region, spans)
                 jobs += run.mapping.fail_pulled(region, first, number, item, error, clock() - started)
                 return _FAILED
@@ -144,7 +179,9 @@ def _loop(
             started = now
             if is_chain:
                 try:
-                    for stage, call_next, span in rest:
+                    for stage, call_next, next_values, next_codes, next_seconds, span in rest:
+                        if run.phase and worker in region.given_up:
+                            return _GIVEN_UP
                         worker.node = stage.node
                         given = value
                         context = new_context()
@@ -152,15 +189,17 @@ def _loop(
                         if type(value) in special:
                             value = context.run(final_value, value, f"{stage.node.name}[{number}]", run)
                         now = clock()
-                        stage.values[number] = value
-                        stage.seconds[number] = now - started
-                        stage.codes[number] = SUCCEEDED
+                        next_values[number] = value
+                        next_seconds[number] = now - started
+                        next_codes[number] = SUCCEEDED
                         if span.began > now:  # the first call of the turn
                             span.began = started
                         span.ended = now
                         spent += now - started
                         started = now
                 except BaseException as error:
+                    if worker in region.given_up:
+                        return _GIVEN_UP
                     if stage.codes[number] == SUCCEEDED:
                         raise  # an interrupt between two calls
                     _note_calls(run, region, spans)
@@ -171,7 +210,7 @@ def _loop(
                 slow = relief(spent) or slow
                 worker.seconds = spent
             if now > until or (run.phase and not run.may_start(first.node)):
-                return _TURN_ENDED
+                return _GIVEN_UP if worker in region.given_up else _TURN_ENDED
     except Empty:  # of the iterator: the calls are guarded
         return _NOTHING_YET
     region.input.is_exhausted = True
@@ -210,11 +249,15 @@ def _recorded_loop(
                     if type(value) in special_types:
                         value = context.run(final_value, value, f"{stage.node.name}[{number}]", run)
                 except BaseException as error:
+                    if worker in region.given_up:
+                        return _GIVEN_UP
                     seconds = clock() - started
                     group.commit()
                     _note_calls(run, region, spans)
                     jobs += run.mapping.fail_pulled(region, stage, number, given, error, seconds, facts)
                     return _FAILED
+                if run.phase and worker in region.given_up:
+                    return _GIVEN_UP
                 ended = clock()
                 span.note(started, ended)
                 seconds = ended - started

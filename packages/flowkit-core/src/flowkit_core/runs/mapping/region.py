@@ -45,6 +45,7 @@ class Region:
         max_block: maximum number of elements in a block.
         seconds_per_call: moving average of the durations of calls; None before the first.
         is_recorded: whether the elements are recorded as they end.
+        given_up: the `Worker` objects whose calls were given up and may not have ended; they are not active.
     """
 
     __slots__ = (
@@ -53,6 +54,7 @@ class Region:
         "block_window",
         "by_workers",
         "chain_window",
+        "given_up",
         "input",
         "is_closed",
         "is_recorded",
@@ -85,6 +87,7 @@ class Region:
         self.taken = 0
         self.waiting_workers = 0
         self.waiting_for_pool: set[int] = set()
+        self.given_up: set[object] = set()
         self.is_smooth = self.by_workers = self.is_closed = self.is_recorded = False
 
     def next_stage(self, stage: Stage, number: int) -> tuple[Stage | None, Any]:

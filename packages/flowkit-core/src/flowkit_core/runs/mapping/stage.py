@@ -278,6 +278,10 @@ class Stage:
         self.seconds.extend([0.0] * count)
         self.codes.extend(bytes(count))
 
+    def copy_arrays(self) -> None:
+        """Replace values, states and durations by copies, so that loops which were given up change nothing."""
+        self.values, self.codes, self.seconds = self.values[:], self.codes[:], self.seconds[:]
+
     def shorten(self, size: int, *, is_final: bool) -> None:
         """Drop the elements from a number on, none of which has started.
 
