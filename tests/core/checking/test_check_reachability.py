@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tracemalloc
 from itertools import product
 
 import pytest
@@ -235,3 +236,17 @@ def test_cache_without_flowkit_state(monkeypatch):
     (problem, _) = DAG("options", tasks=tasks).check()
     assert "cache=True does nothing" in problem.message
     assert "flowkit-state" in problem.message
+
+
+def test_check_of_a_long_chain_needs_memory_proportional_to_its_length():
+    tasks = [named("0")]
+    for number in range(1, 4000):
+        tasks[-1] >> (after := named(str(number)))
+        tasks.append(after)
+    dag = DAG("chain", tasks=tasks)
+    dag.graph()
+    tracemalloc.start()
+    assert dag.check() == []
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4000 * 10_000

@@ -29,13 +29,8 @@ def reachability_problems(graph: Graph) -> Iterator[Problem]:
     count = len(graph)
     at_best = [SUCCEEDED] * count  # for each node the state in which most tasks downstream of it run
     at_worst = [FAILED] * count  # the state in which the tasks run that handle failures
-    needed: list[set[int]] = [set()] * count  # nodes that must not fail, so that the node can run
     for node in graph:
-        needs: set[int] = set()
-        if node.task.trigger in ("none_failed", "all_success"):
-            needs.update(node.upstream, *(needed[index] for index in node.upstream))
-        needed[node.index] = needs
-        reason = _reason(node, graph.names, at_best, at_worst) or _contradiction(node, graph, needs)
+        reason = _reason(node, graph.names, at_best, at_worst) or _contradiction(node, graph)
         if not reason:
             continue
         may_fail = any(at_worst[index] != SKIPPED for index in node.upstream)
@@ -76,15 +71,9 @@ def _reason(node: Node, names: Sequence[str], at_best: Sequence[int], at_worst: 
     return ""
 
 
-def _contradiction(node: Node, graph: Graph, needs: set[int]) -> str:
-    """Return why a node that requires the result of a task for failures cannot run; empty if it may run.
-
-    Args:
-        node: the node.
-        graph: its graph.
-        needs: the nodes that must not fail, so that the node can run.
-    """
-    if not needs:
+def _contradiction(node: Node, graph: Graph) -> str:
+    """Return why a node that requires the result of a task for failures cannot run; empty if it may run."""
+    if node.task.trigger not in _NO_FAILURE:
         return ""
     required = {
         source: f"its parameter {parameter!r} has no default"
@@ -95,7 +84,7 @@ def _contradiction(node: Node, graph: Graph, needs: set[int]) -> str:
         required |= {index: "trigger='all_success'" for index in node.upstream if index not in node.waits}
     for index, cause in required.items():
         handler = graph.nodes[index]
-        if handler.task.trigger in FAILURE_TRIGGERS and handler.upstream and needs.issuperset(handler.upstream):
+        if handler.task.trigger in FAILURE_TRIGGERS and handler.upstream and _runs_only_without(node, handler, graph):
             failing = ", ".join(repr(graph.names[each]) for each in handler.upstream)
             name = escape_control_chars(node.name)
             return (
@@ -104,3 +93,19 @@ def _contradiction(node: Node, graph: Graph, needs: set[int]) -> str:
                 f"trigger='all_done'"
             )
     return ""
+
+
+def _runs_only_without(node: Node, handler: Node, graph: Graph) -> bool:
+    """Return whether a node runs only if no upstream of a task for failures fails."""
+    wanted, seen, left = set(handler.upstream), set(node.upstream), [*node.upstream]
+    while left and wanted:
+        index = left.pop()
+        wanted.discard(index)
+        if graph.nodes[index].task.trigger in _NO_FAILURE:
+            new = [each for each in graph.nodes[index].upstream if each not in seen]
+            seen.update(new)
+            left += new
+    return not wanted
+
+
+_NO_FAILURE = ("none_failed", "all_success")  # triggers with which a task does not run after a failure upstream
