@@ -238,15 +238,10 @@ class Graph:
         for node in dict.fromkeys(special):
             self._bind(node, bind, mapped)
         if checked := [node for node in special if node.none_checked]:
-            from .ignored_defaults import ignored_defaults
-
-            for node, parameter in ignored_defaults(checked):
-                given = names[node.named_sources()[parameter]]
-                warn(advice.on_ignored_default(node.name, parameter, given), "binding", node.name)
-        if has_generators:
-            for node in nodes:
-                if _is_generator(node.func):
-                    self._check_shared_generator(node)
+            self._check_ignored_defaults(checked)
+        for node in nodes if has_generators else ():
+            if _is_generator(node.func):
+                self._check_shared_generator(node)
 
     def _connect(self, counts: list[int], downstream: list[list[Node]]) -> None:
         """Set the downstreams of each node, ``first``, ``linear`` and ``countdowns``."""
@@ -330,6 +325,14 @@ class Graph:
         if found is not None:
             parameter, given, meant = found
             warn(advice.on_misspelt_parameter(node.name, parameter, given, meant), "binding", node.name)
+
+    def _check_ignored_defaults(self, nodes: Sequence[Node]) -> None:
+        """Warn of parameters that are filled by order and ignore their defaults."""
+        from .ignored_defaults import ignored_defaults
+
+        for node, parameter in ignored_defaults(nodes):
+            given = self.names[node.named_sources()[parameter]]
+            warn(advice.on_ignored_default(node.name, parameter, given), "binding", node.name)
 
     def _check_shared_generator(self, node: Node) -> None:
         """Warn of a generator that several tasks take: the first to iterate it leaves nothing for the others."""

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .history import Record
 
 _CLEANUP = ("all_done", "one_failed", "all_failed")
+_STOPS = ("interrupted", "executor_lost", "run_timed_out")
 _BAD = ("failed", "upstream_failed", "cancelled")
 _TOLERANCE = 1e-6  # seconds
 
@@ -123,17 +124,21 @@ class Checker:
         if record.element is not None and record.what == "ready":
             self._check_order(record)
         self._limits.replay(record, is_running=self._stopped_at is None)
-        if record.what in ("interrupted", "executor_lost"):
-            self._cancelled = True
-            self._stopped_at = record.time if self._stopped_at is None else self._stopped_at
-            return
+        if record.what in _STOPS:
+            self._replay_stop(record)
+        else:
+            self._replay_node(self._graph[record.task], record)
+
+    def _replay_stop(self, record: Record) -> None:
         if record.what == "run_timed_out":
             self._timed_out = self._stopped_at is None
-            self._stopped_at = record.time if self._stopped_at is None else self._stopped_at
             if self._grace_ends is None:
                 self._grace_ends = record.time + (STOP_GRACE if self._grace is None else self._grace)
-            return
-        node = self._graph[record.task]
+        else:
+            self._cancelled = True
+        self._stopped_at = record.time if self._stopped_at is None else self._stopped_at
+
+    def _replay_node(self, node: Node, record: Record) -> None:
         if record.what in ENDS:
             self._end(node, record)
         elif record.what == "ready":
@@ -143,10 +148,7 @@ class Checker:
                 self._report("its condition was evaluated again")
             self._conditions[record.name] = record._data
         elif record.what == "waiting":
-            if self._ready.get(record.name) != record.attempt:
-                self._report("it waits for a pool without being ready")
-            self._parked.add(record.name)
-            self._ready[record.name] = record.attempt - 1  # it becomes ready again
+            self._wait(record)
         elif record.what == "started":
             self._start(node, record)
         elif record.what == "expanded":
@@ -164,6 +166,12 @@ class Checker:
         record = self._record
         attempt = f" (attempt {record.attempt})" if record.attempt > 1 else ""
         self._found.append(f"at {record.time:.3f} s, {record.name!r}{attempt}: {problem}")
+
+    def _wait(self, record: Record) -> None:
+        if self._ready.get(record.name) != record.attempt:
+            self._report("it waits for a pool without being ready")
+        self._parked.add(record.name)
+        self._ready[record.name] = record.attempt - 1  # it becomes ready again
 
     # ---- starts ----------------------------------------------------------------------------------------------------
 

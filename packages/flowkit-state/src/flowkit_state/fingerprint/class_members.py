@@ -94,6 +94,11 @@ def members(cls: type) -> Iterator[tuple[str, Any]]:
         yield "__members__", (*values.items(),)
     if annotations := _annotations(cls):
         yield "__annotations__", annotations
+    yield from _fields(cls, is_model=is_model, is_namedtuple=is_namedtuple)
+
+
+def _fields(cls: type, *, is_model: bool, is_namedtuple: bool) -> Iterator[tuple[str, Any]]:
+    """Yield the names and values of members for the fields of a model, a named tuple or a dataclass."""
     if is_model:
         yield "__fields__", model_classes.field_facts(cls)
     if is_namedtuple:

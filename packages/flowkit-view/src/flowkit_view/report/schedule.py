@@ -9,7 +9,7 @@ from flowkit_core._text import counted
 from flowkit_view.texts import duration_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from .run_model import TaskModel
 
@@ -130,75 +130,9 @@ class Schedule:
         tasks behind them first. A task that waits for a retry holds no worker. The time between tasks is not counted.
         """
         if workers not in self._predicted:
-            self._predicted[workers] = self._simulate(workers)
+            work = _Simulation(self._parts, self._calls, self._upstream, self._downstream, self._heights, workers)
+            self._predicted[workers] = work.run()
         return self._predicted[workers]
-
-    def _simulate(self, free: int) -> float:
-        parts, downstream, count = self._parts, self._downstream, len(self._parts)
-        rank = [index - self._heights[index] * count for index in range(count)]  # one number: height, then index
-        is_flat, retries = not any(downstream), 0  # without edges, a retry is behind all tasks that are ready
-        missing = [len(sources) for sources in self._upstream]
-        attempt = [0] * count
-        waiting = {index: [*reversed(calls)] for index, calls in self._calls.items()}  # elements that have not started
-        active = {index: len(calls) for index, calls in self._calls.items()}
-        ready: list[int] = []
-        # time; whether a retry is due, or else a call ends; the task; and the next attempts at an element
-        events: list[tuple[float, bool, int, _Parts]] = []
-        now = 0.0
-
-        def enter(indices: list[int]) -> None:
-            """Make tasks ready; those that were not called end at once."""
-            while indices:
-                index = indices.pop()
-                if parts[index]:
-                    heappush(ready, rank[index])
-                else:
-                    indices.extend(released(index))
-
-        def released(index: int) -> list[int]:
-            """Return the tasks that waited for a task only, which has ended."""
-            found = []
-            for each in downstream[index]:
-                missing[each] -= 1
-                if not missing[each]:
-                    found.append(each)
-            return found
-
-        enter([index for index, number in enumerate(missing) if not number])
-        while ready or events:
-            while ready and free:
-                index = heappop(ready) % count
-                free -= 1
-                rest: _Parts = ()
-                if index in waiting:
-                    (_, seconds), *rest = waiting[index].pop()
-                    if waiting[index]:
-                        heappush(ready, rank[index])
-                else:
-                    seconds = parts[index][attempt[index]][1]
-                heappush(events, (now + seconds, False, index, rest))
-            now, is_due, index, rest = heappop(events)
-            if is_due:
-                retries += 1
-                if index not in waiting or not waiting[index]:
-                    heappush(ready, retries * count + index if is_flat else rank[index])
-                if rest:
-                    waiting[index].append(rest)
-                continue
-            free += 1
-            if rest:
-                heappush(events, (now + rest[0][0], True, index, rest))
-            elif index in active:
-                active[index] -= 1
-                if not active[index]:
-                    enter(released(index))
-            else:
-                attempt[index] += 1
-                if attempt[index] < len(parts[index]):
-                    heappush(events, (now + parts[index][attempt[index]][0], True, index, ()))
-                else:
-                    enter(released(index))
-        return now
 
     def least_workers(self, used: int, seconds: float) -> int:
         """Return the least number of workers with which the run is predicted to take no longer than it did.
@@ -254,6 +188,110 @@ class Schedule:
             of = f"{duration_text(now)} of {duration_text(seconds)}"
             return f"More workers would not make it faster: the tasks need {of}."
         return "More workers would not make it faster."
+
+
+class _Simulation:
+    """A run of recorded work with a number of workers, whose time is simulated.
+
+    Args:
+        parts: for each task the attempts of its call; none for a task that was not called.
+        calls: index of a mapped task -> the calls of its elements.
+        upstream: for each task the indices of its upstreams.
+        downstream: for each task the indices of its downstreams.
+        heights: for each task the number of tasks on the longest chain from it.
+        workers: the number of workers.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[_Parts],
+        calls: Mapping[int, Sequence[_Parts]],
+        upstream: Sequence[Sequence[int]],
+        downstream: Sequence[Sequence[int]],
+        heights: Sequence[int],
+        workers: int,
+    ) -> None:
+        self._parts, self._downstream, self._free = parts, downstream, workers
+        self._count = len(parts)
+        self._rank = [index - heights[index] * self._count for index in range(self._count)]  # height, then index
+        self._is_flat = not any(downstream)  # without edges, a retry is behind all tasks that are ready
+        self._retries = 0
+        self._missing = [len(sources) for sources in upstream]
+        self._attempt = [0] * self._count
+        self._waiting = {index: [*reversed(of_task)] for index, of_task in calls.items()}  # elements to be started
+        self._active = {index: len(of_task) for index, of_task in calls.items()}  # elements that have not ended
+        self._ready: list[int] = []
+        # time; whether a retry is due, or else a call ends; the task; and the next attempts at an element
+        self._events: list[tuple[float, bool, int, _Parts]] = []
+        self._now = 0.0
+
+    def run(self) -> float:
+        """Return the seconds until the last call ends."""
+        self._enter([index for index, number in enumerate(self._missing) if not number])
+        while self._ready or self._events:
+            while self._ready and self._free:
+                self._start(heappop(self._ready) % self._count)
+            self._now, is_due, index, rest = heappop(self._events)
+            if is_due:
+                self._retry(index, rest)
+            else:
+                self._end_call(index, rest)
+        return self._now
+
+    def _enter(self, indices: list[int]) -> None:
+        """Make tasks ready; those that were not called end at once."""
+        while indices:
+            index = indices.pop()
+            if self._parts[index]:
+                heappush(self._ready, self._rank[index])
+            else:
+                indices.extend(self._released(index))
+
+    def _released(self, index: int) -> list[int]:
+        """Return the tasks that waited for a task only, which has ended."""
+        found = []
+        for each in self._downstream[index]:
+            self._missing[each] -= 1
+            if not self._missing[each]:
+                found.append(each)
+        return found
+
+    def _start(self, index: int) -> None:
+        """Start a call of a ready task on a free worker."""
+        self._free -= 1
+        rest: _Parts = ()
+        if index in self._waiting:
+            (_, seconds), *rest = self._waiting[index].pop()
+            if self._waiting[index]:
+                heappush(self._ready, self._rank[index])
+        else:
+            seconds = self._parts[index][self._attempt[index]][1]
+        heappush(self._events, (self._now + seconds, False, index, rest))
+
+    def _retry(self, index: int, rest: _Parts) -> None:
+        """Make a task, or an element of it, ready again."""
+        self._retries += 1
+        if index not in self._waiting or not self._waiting[index]:
+            heappush(self._ready, self._retries * self._count + index if self._is_flat else self._rank[index])
+        if rest:
+            self._waiting[index].append(rest)
+
+    def _end_call(self, index: int, rest: _Parts) -> None:
+        """End a call; its task ends with it, unless it is tried again or other elements run."""
+        self._free += 1
+        if rest:
+            heappush(self._events, (self._now + rest[0][0], True, index, rest))
+        elif index in self._active:
+            self._active[index] -= 1
+            if not self._active[index]:
+                self._enter(self._released(index))
+        else:
+            self._attempt[index] += 1
+            if self._attempt[index] < len(self._parts[index]):
+                wait = self._parts[index][self._attempt[index]][0]
+                heappush(self._events, (self._now + wait, True, index, ()))
+            else:
+                self._enter(self._released(index))
 
 
 def _chains(tasks: Sequence[TaskModel]) -> dict[int, list[int]]:

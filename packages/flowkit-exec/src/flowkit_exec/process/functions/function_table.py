@@ -14,7 +14,7 @@ from .function_references import by_value, find_cloudpickle, fork_is_safe, refer
 from .main_module import describe_main
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from flowkit_core import Graph, Node
 
@@ -67,14 +67,11 @@ class FunctionTable:
             self.dumps, self.pickler = cloudpickle_dumps, sharing_cloudpickler()
         if local and cloudpickle_dumps is not None:
             try:
-                pickled = {key: _pickled_by_value(node, reason) for key, (node, reason) in local.items()}
+                numbers |= self._by_value(local)
             except SerializationError:
                 if not (can_fork and fork_is_safe()):
                     raise
                 self._fork(nodes, numbers)
-            else:
-                for key, data in pickled.items():
-                    numbers[key] = self._add(local[key][0].task.func, "pickle", data)
         elif local and can_fork and fork_is_safe():
             self._fork(nodes, numbers)
         elif local:
@@ -96,6 +93,15 @@ class FunctionTable:
             buffers: receives the out-of-band buffers; None means that they are part of the pickle.
         """
         return self.dumps(value, PICKLE_PROTOCOL, buffer_callback=None if buffers is None else buffers.append)
+
+    def _by_value(self, local: Mapping[int, tuple[Node, str]]) -> dict[int, int]:
+        """Add functions without a reference, pickled by value; return the numbers by id.
+
+        Raises:
+            SerializationError: one of them cannot be pickled; then none is added.
+        """
+        pickled = {key: _pickled_by_value(node, reason) for key, (node, reason) in local.items()}
+        return {key: self._add(local[key][0].task.func, "pickle", data) for key, data in pickled.items()}
 
     def _fork(self, nodes: Sequence[Node], numbers: dict[int, int]) -> None:
         """Have the workers be forks of this process, which have all functions."""
