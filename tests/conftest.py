@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import sysconfig
+import threading
 import zlib
 from collections import defaultdict
 from pathlib import Path
@@ -18,7 +19,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
+
+sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 # A test may be skipped for what the machine lacks, with a reason that begins so, but never for a missing package.
 ALLOWED_SKIPS = "platform: "
@@ -30,6 +33,14 @@ settings.register_profile(
 )
 settings.register_profile("brief", settings.get_profile("full"), max_examples=10)
 settings.load_profile("full")
+
+
+@pytest.fixture
+def held() -> Iterator[threading.Event]:
+    """An event that the functions of a test wait for; it is set at the end, so that abandoned threads end."""
+    event = threading.Event()
+    yield event
+    event.set()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

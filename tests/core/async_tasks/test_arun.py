@@ -10,6 +10,7 @@ import inspect
 import threading
 
 import pytest
+from reference_cycles import find_garbage
 
 from flowkit_core import DAG, BindingError, ExecutorError, Pipeline, Run, SerialExecutor, Task, current
 from flowkit_core.events import RunFinished
@@ -339,12 +340,8 @@ def test_arun_leaves_no_reference_cycle(is_failing):
         try:
             await once()
             await end_of_thread()
-            gc.set_debug(gc.DEBUG_SAVEALL)
-            gc.collect()
-            return [each for each in gc.garbage if isinstance(each, Run) and each.graph.name == "cycles"]
+            return find_garbage(lambda each: isinstance(each, Run) and each.graph.name == "cycles")
         finally:
-            gc.set_debug(0)
-            gc.garbage.clear()
             gc.enable()
 
     assert asyncio.run(main()) == []

@@ -6,7 +6,6 @@ import copy
 import gc
 import logging
 import pickle
-import threading
 import weakref
 
 import pytest
@@ -33,15 +32,6 @@ from flowkit_core import (
 from flowkit_core.runs.limits.admission import Admission, Claim
 from flowkit_core.runs.limits.limited_run import LimitedRun
 from flowkit_core.testing import VirtualTimeExecutor
-
-
-@pytest.fixture
-def held():
-    """An event that the functions of a test wait for; it is set at the end, so that abandoned threads end."""
-    event = threading.Event()
-    yield event
-    event.set()
-
 
 # ---- the option of tasks ---------------------------------------------------------------------------------------------
 

@@ -8,9 +8,9 @@ import gc
 import pickle
 import traceback
 import weakref
-from types import FrameType
 
 import pytest
+from reference_cycles import garbage_of_runs
 
 from flowkit_core import DAG, MissingResultError, Results, Task
 from flowkit_core.results import RaisedError
@@ -57,24 +57,7 @@ def watch():
 
 
 def garbage():
-    """Return the errors, frames and objects of runs that only the collector can free."""
-    gc.set_debug(gc.DEBUG_SAVEALL)
-    try:
-        gc.collect()
-        return [thing for thing in gc.garbage if is_of_a_run(thing)]
-    finally:
-        gc.set_debug(0)
-        gc.garbage.clear()
-
-
-def is_of_a_run(thing):
-    """Return whether an object was created by a run; tasks and their neighbors do not count."""
-    if isinstance(thing, FrameType):
-        return thing.f_globals["__name__"].startswith("flowkit_core.")
-    parts = "run", "results", "ledger", "outcome", "executor", "durable"
-    return isinstance(thing, (Boom, Exit, ExceptionGroup)) or type(thing).__module__ in [
-        f"flowkit_core.{part}" for part in parts
-    ]
+    return garbage_of_runs(Boom, Exit)
 
 
 def failing(watch, error=Boom, name="broken", **options):

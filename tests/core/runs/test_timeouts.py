@@ -34,14 +34,6 @@ from flowkit_core.runs.timers import Deadlines
 LONG = 30.0
 
 
-@pytest.fixture
-def held():
-    """An event that the functions of a test wait for; it is set at the end, so that abandoned threads end."""
-    event = threading.Event()
-    yield event
-    event.set()
-
-
 def test_option_is_checked_when_the_task_is_defined():
     for wrong in (0, -1, float("nan"), float("inf"), -0.5):
         with pytest.raises(TaskOptionError, match="more than 0, or None"):

@@ -4,32 +4,17 @@ from __future__ import annotations
 
 import gc
 from concurrent.futures import ThreadPoolExecutor
-from types import FrameType
 
 import pytest
 import tracked_objects as w
+from reference_cycles import garbage_of_runs
 
 from flowkit_core import DAG, Results, Task
 from flowkit_exec import FuturesExecutor, ProcessExecutor
 
 
 def garbage():
-    """Return the errors, frames and objects of runs that only the collector can free."""
-    gc.set_debug(gc.DEBUG_SAVEALL)
-    try:
-        gc.collect()
-        return [thing for thing in gc.garbage if is_of_a_run(thing)]
-    finally:
-        gc.set_debug(0)
-        gc.garbage.clear()
-
-
-def is_of_a_run(thing):
-    """Return whether an object was created by a run; tasks and their neighbors do not count."""
-    if isinstance(thing, FrameType):
-        return thing.f_globals["__name__"].startswith(("flowkit_core.", "flowkit_exec."))
-    modules = ("flowkit_exec.", "flowkit_core.runs.", "flowkit_core.results", "flowkit_core.executors.executor")
-    return isinstance(thing, (w.Boom, ExceptionGroup)) or type(thing).__module__.startswith(modules)
+    return garbage_of_runs(w.Boom)
 
 
 @pytest.fixture(autouse=True)

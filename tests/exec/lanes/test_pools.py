@@ -17,14 +17,6 @@ from flowkit_exec import FuturesExecutor, ProcessExecutor, ThreadExecutor
 LONG = 60.0
 
 
-@pytest.fixture
-def held():
-    """An event that the functions of a test wait for; it is set at the end, so that abandoned threads end."""
-    event = threading.Event()
-    yield event
-    event.set()
-
-
 @pytest.fixture(params=["serial", "thread", "process", "pool"])
 def single(request):
     """An executor with one worker."""

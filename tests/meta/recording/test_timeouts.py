@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 
 from flowkit import DAG, Flow, RunTimeoutError, StateManager, Task, TaskTimeoutError
 
 LONG = 30.0
-
-
-@pytest.fixture
-def held():
-    """An event that functions wait for; it is set at the end, so that abandoned threads end."""
-    event = threading.Event()
-    yield event
-    event.set()
 
 
 class Hanging:

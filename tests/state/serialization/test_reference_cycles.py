@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 
 import pytest
+from reference_cycles import find_garbage
 
 from flowkit_state import StateManager, TaskCache, UnsupportedValueError
 
@@ -41,11 +42,6 @@ def test_no_reference_cycle(name):
         gc.disable()
         try:
             ACTIONS[name](state)
-            gc.set_debug(gc.DEBUG_SAVEALL)
-            gc.collect()
-            found = [each for each in gc.garbage if type(each).__module__.startswith("flowkit_state")]
+            assert find_garbage(lambda each: type(each).__module__.startswith("flowkit_state")) == []
         finally:
-            gc.set_debug(0)
-            gc.garbage.clear()
             gc.enable()
-    assert found == []
