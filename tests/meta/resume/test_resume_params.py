@@ -32,6 +32,20 @@ def scaled_pipeline(box):
     return DAG("scaled", tasks=tasks[2:])
 
 
+def compared(box):
+    """Return a pipeline of two tasks, of which the first takes a parameter of the run."""
+
+    def first(value):
+        return step(box.folder, "first", 1)
+
+    def last(first):
+        return step(box.folder, "last", 2)
+
+    tasks = [Task(first), Task(last)]
+    tasks[0] >> tasks[1]
+    return DAG("compared", tasks=tasks[1:])
+
+
 def test_resume_with_other_params_starts_run_of_its_own(box):
     """Each continues the run with the same parameters."""
     pipeline = scaled_pipeline(box)
@@ -102,15 +116,7 @@ def pattern_of(text):
     ids=["text", "date", "int", "nested", "nan", "path", "namespace", "dataclass"],
 )
 def test_params_are_compared_by_content_and_type(box, recwarn, make, other):
-    def first(value):
-        return step(box.folder, "first", 1)
-
-    def last(first):
-        return step(box.folder, "last", 2)
-
-    tasks = [Task(first), Task(last)]
-    tasks[0] >> tasks[1]
-    pipeline = DAG("compared", tasks=tasks[1:])
+    pipeline = compared(box)
     box.inject("last", "fail")
     begun = box.failing_run(pipeline, params={"value": make()}, resume=True)
     assert box.failing_run(pipeline, params={"value": other}, resume=True).run_id != begun.run_id
@@ -132,15 +138,7 @@ def test_params_are_compared_by_content_and_type(box, recwarn, make, other):
     ids=["object", "nested", "subclass of str", "iterator"],
 )
 def test_params_that_cannot_be_compared_start_new_run_with_warning(box, mode, value, description):
-    def first(value):
-        return step(box.folder, "first", 1)
-
-    def last(first):
-        return step(box.folder, "last", 2)
-
-    tasks = [Task(first), Task(last)]
-    tasks[0] >> tasks[1]
-    pipeline = DAG("compared", tasks=tasks[1:])
+    pipeline = compared(box)
     box.inject("last", "fail")
     begun = box.failing_run(pipeline, params={"value": value})
     box.repair("last")

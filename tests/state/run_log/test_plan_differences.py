@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from contextlib import suppress
 
 import pytest
-from recorded_runs import TASKS, UPSTREAM, Money, begin, extract, other, planned, record, transform
+from recorded_runs import TASKS, UPSTREAM, Money, begin, extract, fail_statement, other, planned, record, transform
 
 from flowkit_state import ResumeError, StateFileError, StateManager
 
@@ -78,20 +77,8 @@ def test_outdated_task_runs_again_and_is_recorded_as_pending(state, changed):
 
 def test_resume_of_changed_pipeline_that_fails_loses_no_recorded_result(path, monkeypatch):
     """The n-th statement fails, for every n: what is up to date is used by the next resume, and nothing else."""
-    from flowkit_state.storage import syscalls
-
-    execute = syscalls.execute
     tasks = [TASKS[0], planned("transform", other), planned("load", extract)]
     for limit in range(1, 100):
-        count = 0
-
-        def failing(connection, sql, values=(), limit=limit):
-            nonlocal count
-            count += 1
-            if count == limit:
-                raise sqlite3.OperationalError("disk I/O error")
-            return execute(connection, sql, values)
-
         place = path.with_name(f"{limit}.db")
         with StateManager(place) as state:
             journal = begin(state)
@@ -99,7 +86,7 @@ def test_resume_of_changed_pipeline_that_fails_loses_no_recorded_result(path, mo
             record(journal, 1, [4])
             journal.close("failed", [], None)
         with monkeypatch.context() as patch, suppress(StateFileError):
-            patch.setattr(syscalls, "execute", failing)
+            calls = fail_statement(patch, limit)
             with StateManager(place) as state:
                 again = begin(state, "b", tasks=tasks, upstream=[(), (0,), (1,)], resume=True)
                 again = None  # releases the run, as the death of the process would
@@ -107,7 +94,7 @@ def test_resume_of_changed_pipeline_that_fails_loses_no_recorded_result(path, mo
             again = begin(state, "c", tasks=tasks, upstream=[(), (0,), (1,)], resume=True)
             assert again.run_id == "a"
             assert {place: done.value for place, done in again.done.items()} == {0: [3]}
-        if count < limit:
+        if len(calls) < limit:
             return
     pytest.fail("more than 100 statements")
 

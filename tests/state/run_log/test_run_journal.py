@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 
 import pytest
-from recorded_runs import LARGE, Money, begin, outcome, record
+from recorded_runs import LARGE, Money, begin, fail_statement, outcome, record
 
 from flowkit_state import (
     StateFileError,
@@ -157,24 +156,12 @@ def test_threads_can_create_database_at_same_time(path):
 
 def test_failed_statement_leaves_complete_records(path, monkeypatch):
     """The n-th statement fails, for every n: what was recorded before is complete, and the file can be opened."""
-    from flowkit_state.storage import syscalls
-
-    execute = syscalls.execute
     for limit in range(1, 100):
-        count = 0
-
-        def failing(connection, sql, values=(), limit=limit):
-            nonlocal count
-            count += 1
-            if count == limit:
-                raise sqlite3.OperationalError("disk I/O error")
-            return execute(connection, sql, values)
-
         place = path.with_name(f"{limit}.db")
         recorded = []
         StateManager(place).close()
         with monkeypatch.context() as patch:
-            patch.setattr(syscalls, "execute", failing)
+            calls = fail_statement(patch, limit)
             try:
                 with StateManager(place) as state:
                     journal = begin(state)
@@ -194,6 +181,6 @@ def test_failed_statement_leaves_complete_records(path, monkeypatch):
                 assert found[: len(recorded)] == [value for value in recorded if value != "end"]
                 assert (runs[0].status == "succeeded") >= ("end" in recorded)
                 assert begin(state, "b", resume="force").run_id == ("b" if runs[0].status == "succeeded" else "a")
-        if count < limit:
+        if len(calls) < limit:
             return
     pytest.fail("more than 100 statements")

@@ -8,6 +8,7 @@ import sys
 import threading
 
 import pytest
+from recorded_runs import Money
 
 from flowkit_state import (
     RestoreError,
@@ -21,16 +22,6 @@ from flowkit_state import (
 
 def other(rows):
     return sorted(rows, reverse=True)
-
-
-class Money:
-    def __init__(self, cents):
-        self.cents = cents
-
-    def __eq__(self, other):
-        return self.cents == other.cents
-
-    __hash__ = None
 
 
 class MoneySerializer:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from types import SimpleNamespace
+
+from flowkit_state.storage import syscalls
 
 LARGE = bytes(range(256)) * 2000  # goes to a blob file
 
@@ -70,3 +73,22 @@ def element(journal_of_map, number, given, value=None, state="succeeded", **fact
 def open_map(journal, size=3, *, common=(), has_values=True):
     """Begin to record the elements of the task "transform", which is mapped over the result of "extract"."""
     return journal.open_map(1, size, [0], [], common, has_values)
+
+
+def fail_statement(patch, limit):
+    """Let a statement of SQLite fail as if the disk was broken; return a list that has an item for each statement.
+
+    Args:
+        patch: the fixture `monkeypatch`.
+        limit: number of the statement, from 1.
+    """
+    execute, calls = syscalls.execute, []
+
+    def failing(connection, sql, values=()):
+        calls.append(sql)
+        if len(calls) == limit:
+            raise sqlite3.OperationalError("disk I/O error")
+        return execute(connection, sql, values)
+
+    patch.setattr(syscalls, "execute", failing)
+    return calls
