@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+import textwrap
 from datetime import datetime
 
 import pytest
@@ -302,3 +303,46 @@ def test_resumed_run_prints_the_number_of_its_execution(etl, flowkit):
     assert "(execution" not in flowkit(*RUN, "-q", "--state", "d.db").out
     (etl / "broken").unlink()
     assert " (execution 2): 3 succeeded" in flowkit(*RUN, "-q", "--state", "d.db", "--resume").out
+
+
+@pytest.mark.parametrize("command", [["run"], ["graph"], ["check"], ["plan"]])
+@pytest.mark.parametrize("target", ["job", "job.py", "job:dag", "caller:dag"])
+def test_module_whose_import_runs_a_pipeline_exits_2_without_running_it(folder, flowkit, command, target):
+    source = """
+        from pathlib import Path
+        from flowkit_core import DAG, task
+
+        @task
+        def load():
+            Path("loaded").touch()
+
+        dag = DAG("job", tasks=[load])
+
+        def main():
+            try:
+                dag.run()
+            except Exception:
+                pass
+
+        main()
+    """
+    (folder / "job.py").write_text(textwrap.dedent(source))
+    (folder / "caller.py").write_text("from job import dag\n")
+    (folder / "runs.db").touch()
+    answer = flowkit(*command, target, *(["runs.db"] if command == ["plan"] else []))
+    assert (answer.code, answer.out) == (2, "")
+    place = f"{folder / 'job.py'}:17"
+    assert f"runs a pipeline, by the statement at {place}, and a command imports a module only to find" in answer.err
+    assert not (folder / "loaded").exists()
+
+
+def test_function_that_runs_a_pipeline_may_return_one(folder, flowkit):
+    source = """
+        from flowkit_core import DAG, Task
+
+        def make():
+            name = DAG("names", tasks=[Task(lambda: "made", name="name")]).run("serial")["name"]
+            return DAG(name, tasks=[Task(lambda: 1, name="one")])
+    """
+    (folder / "job.py").write_text(textwrap.dedent(source))
+    assert flowkit("run", "job:make", "-q").out.startswith("made: succeeded")

@@ -41,7 +41,7 @@ _LISTED = 3  # maximum number of task names in an example
 _pipelines: WeakValueDictionary[str, Pipeline] = WeakValueDictionary()  # the last one of each name
 
 forbidden: Callable[[], BaseException | None] | None = None
-"""Hook of worker processes that re-execute the main script: returns the exception that ``run()`` raises, or None."""
+"""Returns the exception that ``run()`` raises, or None; see `forbidden_runs`."""
 
 
 class Pipeline(UsableAsTask):

@@ -477,8 +477,10 @@ class Worker:
 
     def _find_function(self, ticket: int, number: int) -> Callable[..., Any] | None:
         """Return the function with a number; None, after sending the reason, if it is not found."""
+        from flowkit_core.pipelines.execution.forbidden_runs import runs_forbidden
+
         from .functions.function_references import resolve
-        from .functions.main_module import ScriptError, runs_forbidden
+        from .functions.main_module import ScriptError
         from .random_numbers import own_random_numbers
 
         try:

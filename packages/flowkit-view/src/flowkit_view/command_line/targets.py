@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from flowkit_core import Pipeline
 from flowkit_core._text import did_you_mean
+from flowkit_core.pipelines.execution.forbidden_runs import RunDuringImport, runs_forbidden
 
 from .usage_error import UsageError
 
@@ -146,7 +147,13 @@ def _import(module_name: str, path: str | None) -> ModuleType:
     if folder not in sys.path[:1]:
         sys.path.insert(0, folder)
     try:
-        module = import_module(module_name)
+        with runs_forbidden("a command imports the module only to find its pipeline"):
+            module = import_module(module_name)
+    except RunDuringImport as error:
+        raise UsageError(
+            f"importing {module_name!r} runs a pipeline, by the statement at {error.file}:{error.line}, and a command "
+            f"imports a module only to find its pipeline: put that statement under if __name__ == '__main__':"
+        ) from None
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise

@@ -10,22 +10,20 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from _ast import Module, PyCF_ONLY_AST
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from itertools import takewhile
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
 
 from flowkit_core._first_run import current_line, first_run_line
-from flowkit_core.pipelines import pipeline
+from flowkit_core.pipelines.execution.forbidden_runs import runs_forbidden
 from flowkit_core.safe_text import describe_error
 from flowkit_exec.process.random_numbers import own_random_numbers
 
 if TYPE_CHECKING:
     import ast
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 
 # ---- in the calling process ------------------------------------------------------------------------------------------
@@ -110,41 +108,6 @@ def read_script(description: dict[str, Any]) -> list[ast.stmt]:
 
 
 # ---- in the worker ---------------------------------------------------------------------------------------------------
-
-
-class RunDuringImport(BaseException):
-    """Raised by ``run()`` in a worker process that imports a module or executes the main script."""
-
-
-_importing_threads: WeakSet[threading.Thread] = WeakSet()
-
-
-@contextmanager
-def runs_forbidden(reason: str) -> Iterator[None]:
-    """Make ``run()`` raise `RunDuringImport` in the block, and later in the threads that the block has started.
-
-    Args:
-        reason: message of the exception.
-    """
-    before, outer = set(threading.enumerate()), pipeline.forbidden
-    pipeline.forbidden = lambda: RunDuringImport(reason)
-    hook, threading.excepthook = threading.excepthook, _without_forbidden_runs(threading.excepthook)
-    try:
-        yield
-    finally:
-        _importing_threads.update(set(threading.enumerate()) - before)
-        pipeline.forbidden = outer or (
-            lambda: RunDuringImport(reason) if threading.current_thread() in _importing_threads else None
-        )
-        if not _importing_threads:
-            threading.excepthook = hook
-
-
-def _without_forbidden_runs(
-    hook: Callable[[threading.ExceptHookArgs], object],
-) -> Callable[[threading.ExceptHookArgs], object]:
-    """Return a ``threading.excepthook`` that does not print `RunDuringImport`."""
-    return lambda args: None if args.exc_type is RunDuringImport else hook(args)
 
 
 class ScriptError(AttributeError):
