@@ -229,6 +229,35 @@ def test_replay_without_recorded_input_exits_2(recorded, flowkit):
     assert "'load' has no recorded result" in answer.err
 
 
+UNPRINTABLE = """
+from flowkit_core import DAG, task
+
+class Odd(Exception):
+    def __str__(self):
+        raise RuntimeError("no text")
+
+@task
+def odd():
+    raise Odd
+
+@task
+def empty():
+    raise ValueError
+
+dag = DAG("faults", tasks=[odd, empty])
+"""
+
+
+def test_error_without_a_text_is_named_by_its_class(folder, flowkit):
+    (folder / "faults.py").write_text(UNPRINTABLE)
+    answer = flowkit("run", "faults", "-q", "-e", "serial", "--keep-going", "--state", "runs.db")
+    assert answer.code == 1
+    assert "  odd: Odd: <unprintable>\n  empty: ValueError\n" in answer.out
+    answer = flowkit("run", "faults", "-q", "-e", "serial", "--json")
+    assert (answer.json["error"], answer.json["tasks"]["odd"]["error"]) == ("Odd: <unprintable>",) * 2
+    assert flowkit("replay", "runs.db", "last", "odd", "--json").json["error"] == "Odd: <unprintable>"
+
+
 EXITS = """
 import sys
 from flowkit_core import DAG, task

@@ -34,6 +34,11 @@ def test_restarts_after_crash_with_growing_waits():
     assert trial([-9, -11, 137, 0]) == (0, [20, 40, 60])
 
 
+def test_restarts_after_thousands_of_crashes():
+    code, waits = trial([-9] * 2000 + [0], max_restarts=2000)
+    assert (code, waits[-1]) == (0, 60)
+
+
 def test_restarts_are_limited(capsys):
     assert trial([-9] * 4) == (1, [20, 40, 60])
     assert "was ended by signal 9; it was restarted 3 times, so it is not restarted again" in capsys.readouterr().err

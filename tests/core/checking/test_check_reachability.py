@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import tracemalloc
 from itertools import product
@@ -209,6 +210,18 @@ def test_options_of_retries_without_retries(options, names):
     assert f"{names} nothing without retries" in problem.message
     assert of_copy.task == "copy"
     assert found(load.with_options(retries=0), named("x", retries=0, **options), kind="") == []
+
+
+@pytest.mark.parametrize("nothing", [[], SystemExit, (KeyboardInterrupt, Skip), asyncio.CancelledError])
+def test_retries_for_exceptions_that_are_never_retried(nothing):
+    (problem,) = DAG("options", tasks=[named("load", retries=3, retry_on=nothing)]).check()
+    assert (problem.kind, problem.task) == ("option", "load")
+    assert "retries=3 does nothing, because retry_on=" in problem.message
+
+
+@pytest.mark.parametrize("some", [OSError, (OSError, SystemExit), BaseException, BaseExceptionGroup, len])
+def test_retries_for_exceptions_that_may_be_retried(some):
+    assert found(named("load", retries=3, retry_on=some)) == []
 
 
 def test_hook_for_retries_without_retries():

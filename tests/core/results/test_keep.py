@@ -64,6 +64,15 @@ def test_value_is_dropped_after_its_last_consumer():
     assert alive == [1, 1, 1, 0]
 
 
+def test_results_of_a_mapped_task_are_dropped():
+    alive = []
+    rows, make = Task(lambda: [1, 2, 3], name="rows"), Task(lambda row: Value(), name="make")
+    count, last = Task(lambda values: len(values), name="count"), Task(lambda _: alive.append(Value.alive), name="last")
+    rows >> make.map() >> count >> last
+    DAG("mapped", tasks=[last]).run("serial", keep=["last"])
+    assert (alive, Value.most) == ([0], 3)
+
+
 def test_retry_gets_its_argument():
     """An argument is dropped when its task has ended, not after each attempt."""
     seen = []

@@ -104,6 +104,14 @@ def test_handle_passes_within_its_lane_and_is_fetched_for_another():
     assert (order.fetched, order.released) == (2 + 1, 1)  # as an argument, for the condition, and for the results
 
 
+def test_condition_gets_the_value_of_a_handle_also_by_name():
+    rows = Task(lambda: [3, 1, 2], name="rows", executor="remote")
+    inner = DAG("inner", tasks=[Task(len, name="count")]).as_task(when=lambda *, rows: len(rows) == 3)
+    rows >> inner
+    results = DAG("outer", tasks=[inner]).run({"default": SerialExecutor(), "remote": RemoteExecutor()})
+    assert results["inner"] == 3
+
+
 def test_results_of_a_run_of_one_lane_are_values():
     numbers = [Task(lambda *x: sum(x) + 1, name=f"n{number}") for number in range(4)]
     numbers[0] >> [numbers[1], numbers[2]] >> numbers[3]

@@ -338,6 +338,7 @@ def test_huge_timeouts_are_no_problem():
     assert call_in_time(lambda limit: 5, "t", 1e300) == 5
     assert TimeLimit("t", 1e300).left() > 1e6
     assert DAG("d", tasks=[Task(int, name="a", timeout=1e300)]).run("serial") == {"a": 0}
+    assert DAG("d", tasks=[Task(int, name="a")]).run("serial", timeout=1e300, grace=1e300) == {"a": 0}
 
 
 def test_deadlines_expire_in_order_and_forget_calls_that_have_ended():

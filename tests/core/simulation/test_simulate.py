@@ -455,6 +455,12 @@ def test_timeout_of_a_run_takes_no_time():
         assert simulation.seconds == end + 1
 
 
+def test_delays_of_thousands_of_retries_are_checked():
+    simulation = simulate(DAG("d", tasks=[Task(lambda: 1 / 0, name="a", retries=1100, max_delay=5)]))
+    simulation.check()
+    assert simulation.results.attempts == {"a": 1101}
+
+
 def test_condition_gets_the_values_of_results_that_stay_on_an_executor():
     rows = Task(lambda: [1, 2, 3], name="rows")
     total = Task(lambda rows: sum(rows), name="total", when=lambda rows: len(rows) == 3)

@@ -51,6 +51,11 @@ def test_retry_policy_jitter_is_within_its_range(jitter, drawn):
     assert 10 * (1 - jitter) <= waited <= 10 * (1 + jitter)
 
 
+def test_jitter_may_exceed_max_delay():
+    policy = RetryPolicy(retries=1, delay=10, max_delay=8, jitter=0.5)
+    assert [policy.wait(1, lambda: 0.0), policy.wait(1, lambda: 0.75)] == [4, 10]
+
+
 def test_retry_policies_compare_by_value():
     """The repr shows their options."""
     assert RetryPolicy(3, 1.0) == RetryPolicy(retries=3, delay=1)

@@ -58,6 +58,13 @@ def test_retry_delay_of_years_does_not_overflow(executor):
         run(executor, far, broken, params={"how": "3", "fault": "raise"})
 
 
+@guarded
+def test_timeout_and_grace_of_years_do_not_overflow(executor):
+    tasks = [Task(faults.ok), Task(faults.fail)]
+    with pytest.raises(ValueError, match="failed"):
+        run(executor, *tasks, timeout=1e300, grace=1e300)
+
+
 def test_run_right_after_a_failed_run_starts_no_call_twice(executor):
     chain = [Task(faults.ok, name=f"ok_{number}") for number in range(4)]
     for one, after in itertools.pairwise(chain):

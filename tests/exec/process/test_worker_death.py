@@ -44,6 +44,15 @@ def test_worker_death_fails_only_the_running_task(executor, how):
     assert outcome(executor, Task(faults.pid)) != error.pid
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGRTMIN"), reason="platform: no real-time signals")
+@guarded
+def test_worker_death_by_a_signal_without_a_name(executor):
+    number = signal.SIGRTMIN + 6
+    error = outcome(executor, Task(faults.victim), params={"how": f"SIG{number}"})
+    assert (error.signal, error.exitcode) == (f"signal {number}", -number)
+    assert f"was killed by signal {number} while it ran" in str(error)
+
+
 @guarded
 def test_attempt_of_a_worker_that_dies_lasts_until_its_death():
     task = Task(faults.slow_victim)

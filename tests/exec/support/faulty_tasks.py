@@ -63,7 +63,7 @@ def crash(how):
         faulthandler.disable()
         os.abort()
     if how.startswith("SIG"):
-        os.kill(os.getpid(), getattr(signal, how))
+        os.kill(os.getpid(), getattr(signal, how, None) or int(how.removeprefix("SIG")))
     os._exit(int(how))
 
 

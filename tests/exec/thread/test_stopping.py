@@ -182,3 +182,36 @@ def test_system_exit_while_a_failed_run_waits_starts_the_grace(monkeypatch):
     results = caught.value.flowkit_results
     assert results.states == {"leave": "failed", "bad": "failed", "block": "cancelled", "clean": "succeeded"}
     assert results["clean"] is False
+
+
+@guarded
+def test_call_that_ends_while_it_is_abandoned_leaves_no_worker_uncounted(monkeypatch):
+    release, ended, executor = threading.Event(), threading.Event(), LastLane(2)
+    may_start = Run.may_start
+
+    def end_call_before_answer(run, node):  # called by stop(), which has found that the call is running
+        if node.name == "slow" and run.stopping:
+            release.set()
+            ended.wait(SECONDS)
+            threading.Event().wait(0.1)  # so that its worker may look for other work
+        return may_start(run, node)
+
+    def observe(event):
+        if event.task == "slow":
+            ended.set()
+
+    observe.events = (TaskSucceeded,)
+    monkeypatch.setattr(Run, "may_start", end_call_before_answer)
+    dag = DAG("late", tasks=[Task(lambda: release.wait(SECONDS), name="slow"), Task(lambda: 1 / 0, name="bad")])
+    with pytest.raises(ZeroDivisionError) as caught:
+        dag.run(executor, grace=0, observers=[observe])
+    assert caught.value.flowkit_results.states == {"slow": "succeeded", "bad": "failed"}
+    assert "active=0" in repr(executor.last_lane)
+
+
+class LastLane(ThreadExecutor):
+    """An executor that keeps its last lane."""
+
+    def lane(self):
+        self.last_lane = super().lane()
+        return self.last_lane

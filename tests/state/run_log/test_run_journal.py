@@ -56,6 +56,12 @@ def test_resume_continues_last_run_unless_it_succeeded(state):
     assert state.runs("another") == []
 
 
+def test_lone_surrogates_in_the_name_of_a_worker_are_kept_readable(state):
+    journal = begin(state)
+    record(journal, 0, [1, 2], worker="caf\udce9")
+    assert state.run("a").tasks["extract"].attempts[0].worker == "caf\\udce9"
+
+
 def test_closing_run_preserves_recorded_outcomes(state):
     journal = begin(state)
     record(journal, 0, [1])

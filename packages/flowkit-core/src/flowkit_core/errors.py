@@ -377,7 +377,8 @@ class WorkerDiedError(FlowkitError, RuntimeError):
         task: name of the task.
         pid: process id of the worker; None if it is unknown.
         exitcode: exit code of the worker, negative for a signal; None if it is unknown.
-        signal: name of the signal, such as ``"SIGKILL"``; None if there was none, or if it is unknown.
+        signal: name of the signal, such as ``"SIGKILL"``; ``"signal 40"`` for one without a name; None if there was
+            none, or if it is unknown.
         worker: address of the worker on a cluster; empty for a worker process of this program.
         deaths: number of workers that have died while they ran the task in this run, at least 1.
 

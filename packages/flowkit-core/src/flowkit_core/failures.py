@@ -144,7 +144,7 @@ def describe_error(error: BaseException) -> str:
     """Return class and message of an exception, such as ``"ValueError: no rows"``, shortened. Never raises."""
     name, text = "an exception", "<unprintable>"
     try:
-        name = type(error).__name__
+        name = str.__str__(type(error).__name__)  # of a metaclass, which may return anything
         if isinstance(error, RemoteTaskError):  # its own message has the traceback
             name, text = error.type_name.rpartition(".")[2], error.text
         else:

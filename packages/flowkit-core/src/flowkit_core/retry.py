@@ -6,7 +6,7 @@ from ._text import short_repr
 from ._typing import TYPE_CHECKING
 from ._warnings import safe_warn
 from .coroutines import is_coroutine_function
-from .errors import TaskOptionError, TaskOptionTypeError
+from .errors import Skip, TaskOptionError, TaskOptionTypeError
 from .failures import add_note, describe_error, skip_reason
 
 if TYPE_CHECKING:
@@ -84,6 +84,15 @@ class RetryPolicy:
         if random is not None:
             seconds *= 1 + self.jitter * (2 * random() - 1)
         return seconds
+
+    @property
+    def can_cover(self) -> bool:
+        """Whether there are exceptions that are retried: ``retry_on`` may name none, or only such as `SystemExit`."""
+        rule = self.retry_on
+        return not isinstance(rule, (type, tuple)) or any(
+            (issubclass(kind, Exception) and not issubclass(kind, Skip)) or issubclass(ExceptionGroup, kind)
+            for kind in (rule if isinstance(rule, tuple) else (rule,))
+        )
 
     def covers(self, error: BaseException) -> bool | float:
         """Return whether an exception is retried; a number of seconds, also 0, if it is retried after that time.

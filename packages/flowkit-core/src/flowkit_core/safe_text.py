@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import failures
-
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeVar
@@ -15,11 +13,6 @@ if TYPE_CHECKING:
 
 MAX_TEXT = 1 << 20
 """Maximum length of a text, in characters."""
-
-
-def describe_error(error: BaseException) -> str:
-    """Return type and message of an exception."""
-    return safe_str(lambda: failures.describe_error(error))
 
 
 def type_name(value: Any) -> str:

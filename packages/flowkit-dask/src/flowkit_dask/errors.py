@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from flowkit_core._text import escape_control_chars
+from flowkit_core.failures import describe_error
 from flowkit_core.runs import exception_transport
-from flowkit_core.safe_text import describe_error
 
 from .pickling import dumps
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flowkit_core._text import short_repr
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.errors import MissingDistributionError
 from flowkit_core.retry import text_of_idle_options
@@ -25,6 +26,12 @@ def option_problems(graph: Graph) -> Iterator[Problem]:
             yield Problem("option", node.name, text_of_idle_options(node.name, task._idle_options), task.location)
         elif task.on_retry is not None and not task.retries:
             message = f"task {node.name!r}: on_retry does nothing without retries: add retries=..., or leave it out"
+            yield Problem("option", node.name, message, task.location)
+        elif task.retries and not task.retry.can_cover:
+            message = (
+                f"task {node.name!r}: retries={task.retries} does nothing, because retry_on="
+                f"{short_repr(task.retry_on)} names no exception that is retried: name subclasses of Exception"
+            )
             yield Problem("option", node.name, message, task.location)
         if task._generator_warning:
             yield Problem("option", node.name, task._generator_warning, task.location)

@@ -208,11 +208,13 @@ class Call:
 
         Returns an :class:`Outcome` if a value is lost.
         """
-        values = (*self.args, *self.kwargs.values(), *(() if self.when is None else self.when.args))
+        when = self.when
+        values = [*self.args, *self.kwargs.values()]
+        if when is not None:
+            values += *when.args, *when.kwargs.values()
         if not any(map(is_handle, values)):
             return self
         prefetch(values)
-        when = self.when
         try:
             if when is not None:
                 when = Condition(when.func, [*map(fetched, when.args)], {k: fetched(v) for k, v in when.kwargs.items()})

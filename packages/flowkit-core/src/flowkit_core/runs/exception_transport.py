@@ -14,7 +14,8 @@ from functools import partial
 from types import MemberDescriptorType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from flowkit_core.safe_text import MAX_TEXT, clip, describe_error, safe_repr, safe_str, try_or
+from flowkit_core.failures import describe_error
+from flowkit_core.safe_text import MAX_TEXT, clip, safe_repr, safe_str, try_or
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

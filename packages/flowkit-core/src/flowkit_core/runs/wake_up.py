@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from _thread import allocate_lock
+from _thread import TIMEOUT_MAX, allocate_lock
 from time import monotonic
 
 _INTERRUPT_INTERVAL = 0.25 if sys.platform == "win32" else None  # there, only a wait with a timeout can be interrupted
@@ -31,7 +31,7 @@ class WakeUp:
     def wait(self, timeout: float | None = None) -> None:
         """Wait for the event, ``timeout`` seconds at most. Ctrl-C interrupts it."""
         if timeout is not None:
-            self._lock.acquire(timeout=timeout)
+            self._lock.acquire(timeout=min(timeout, TIMEOUT_MAX))
         elif _INTERRUPT_INTERVAL is None:
             self._lock.acquire()
         else:

@@ -252,7 +252,7 @@ class Checker:
                 self._report(f"it is repeated after {delay:.3f} s, and not after {answer:.3f} s, as retry_on says")
             self._due[name] = record.time + delay
             return
-        wait = min(policy.delay * policy.backoff ** (record.attempt - 1), policy.max_delay)
+        wait = policy.wait(record.attempt)
         if not wait * (1 - policy.jitter) - _TOLERANCE <= delay <= wait * (1 + policy.jitter) + _TOLERANCE:
             self._report(f"it is repeated after {delay:.3f} s, and not after about {wait:.3f} s")
         self._due[name] = record.time + delay

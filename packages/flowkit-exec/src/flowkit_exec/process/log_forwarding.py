@@ -8,8 +8,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from flowkit_core._warnings import safe_warn
+from flowkit_core.failures import describe_error
 from flowkit_core.log_records import keep_record, sinks
-from flowkit_core.safe_text import describe_error, is_interrupt, safe_repr
+from flowkit_core.safe_text import is_interrupt, safe_repr
 
 from . import protocol
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from flowkit_core import ExecutorError, Outcome, SerializationError
 from flowkit_core._warnings import safe_warn
+from flowkit_core.failures import describe_error
 from flowkit_core.runs.states import FAILED
 from flowkit_core.runs.time_limit import CANCEL_GRACE
-from flowkit_core.safe_text import describe_error, is_interrupt
+from flowkit_core.safe_text import is_interrupt
 
 from . import protocol
 from .exception_transport import unpack_error

@@ -7,7 +7,8 @@ from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from flowkit_core import SerializationError
-from flowkit_core.safe_text import describe_error, type_name
+from flowkit_core.failures import describe_error
+from flowkit_core.safe_text import type_name
 
 from . import protocol
 

@@ -14,7 +14,8 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from flowkit_core._warnings import safe_warn
-from flowkit_core.safe_text import describe_error, safe_str
+from flowkit_core.failures import describe_error
+from flowkit_core.safe_text import safe_str
 
 from . import protocol
 

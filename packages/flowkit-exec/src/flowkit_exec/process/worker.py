@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING, Any
 from flowkit_core import _initial_environment
 from flowkit_core.coroutines import CoroutineType, run_coroutine
 from flowkit_core.errors import Skip
-from flowkit_core.failures import drop_tracebacks
+from flowkit_core.failures import describe_error, drop_tracebacks
 from flowkit_core.runs.time_limit import TimeLimit
-from flowkit_core.safe_text import describe_error, type_name
+from flowkit_core.safe_text import type_name
 
 from . import protocol
 from .exception_transport import pack_error

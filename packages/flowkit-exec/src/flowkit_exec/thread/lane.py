@@ -86,6 +86,7 @@ class ThreadLane:
     _is_backing_off = False  # whether the watchdog must be woken by activity
     _activity = 0  # counts events after which nodes may become ready
     _is_open = _is_over = False
+    _may_abandon = False  # whether calls are, or may have been, abandoned
     _error: BaseException | None = None  # of a helper or the watchdog, not of a task
 
     def __init__(self, max_workers: int | None = None) -> None:
@@ -152,6 +153,7 @@ class ThreadLane:
             return
         given_up = []
         with self._lock:
+            self._may_abandon = True  # before a worker is looked at, whose call may end meanwhile
             for worker in (self._leader, *self._helpers):
                 node = worker.runner.node
                 if node is not None and self._is_pending(node) and not self._run.may_start(node):
@@ -209,12 +211,12 @@ class ThreadLane:
             self._ensure_watchdog(1)
             slow = SLOW_TASK if self._watchdog is not None or self._max_workers == 1 else -1.0
             rest = worker.runner.run_fast_path(ready.take, route or ready.put, perf_counter, slow, self._on_slow_task)
-            if worker.is_abandoned:
+            if self._may_abandon:
                 self._rejoin(worker)
             if isinstance(rest, Node):
                 self._ensure_watchdog(0)
                 step = worker.runner.run_node(rest, SLOW_TASK, self._on_slow_task)
-                if worker.is_abandoned:
+                if self._may_abandon:
                     self._rejoin(worker)
                 seconds = worker.runner.seconds  # of the call alone: helpers would not shorten recording it
                 if isinstance(step, Retry):
@@ -244,11 +246,12 @@ class ThreadLane:
         return self._run.is_current(node, self._run.current_attempt(node))
 
     def _rejoin(self, worker: _ThreadWorker) -> None:
-        """Count a worker again whose abandoned call has ended after all."""
+        """Count a worker again if its call was abandoned and has ended after all."""
         with self._lock:
-            worker.is_abandoned = False
-            self._active += 1
-            self._max_workers -= 1
+            if worker.is_abandoned:
+                worker.is_abandoned = False
+                self._active += 1
+                self._max_workers -= 1
 
     def _run_helper(self, worker: _ThreadWorker) -> None:
         """Body of a helper thread."""

@@ -453,7 +453,7 @@ class RunJournal:
             outcome.ready,
             outcome.ended,
             outcome.seconds,
-            outcome.worker,
+            encodable(outcome.worker) if outcome.worker else outcome.worker,
         )
 
     def _check_writable(self) -> None:

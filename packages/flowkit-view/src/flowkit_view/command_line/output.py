@@ -320,14 +320,14 @@ def results_object(
     results: Results, pipeline: str, error: BaseException | None, seconds: float, resumes: int
 ) -> dict[str, Any]:
     """Return the JSON object of a run that has just ended."""
-    failed = {name: f"{type(each).__name__}: {each}" for name, each in results.failed.items()}
+    failed = {name: describe_error(each) for name, each in results.failed.items()}
     return {
         "run_id": results.run_id,
         "pipeline": pipeline,
         "status": "succeeded" if error is None else "failed",
         "duration": seconds,
         "resumes": resumes,
-        "error": None if error is None else f"{type(error).__name__}: {error}",
+        "error": None if error is None else describe_error(error),
         "tasks": {
             name: {
                 "state": state,

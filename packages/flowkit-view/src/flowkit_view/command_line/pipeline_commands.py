@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowkit_core import Event, FlowkitError, Results, RunFinished, UnknownExecutorError
 from flowkit_core._text import counted, counts_text, escape_control_chars
+from flowkit_core.failures import describe_error
 from flowkit_state import StateError
 from flowkit_view.texts import run_duration_text
 
@@ -302,7 +303,7 @@ def replay(options: Namespace) -> int:
                 if isinstance(error, ValueError):
                     raise UsageError(str(error)) from None
                 raise
-            failure = f"{type(error).__name__}: {error}"
+            failure = describe_error(error)
             _print_traceback(error)
             if options.pdb:
                 import pdb  # noqa: T100 - it is what --pdb is for

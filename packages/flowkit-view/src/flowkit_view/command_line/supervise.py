@@ -40,6 +40,7 @@ def supervise(
         sleep: waits; for tests.
     """
     command = [sys.executable, "-m", "flowkit_view", *arguments]
+    wait = backoff
     for restarts in range(max_restarts + 1):
         code = _run(command, start)
         if code in ANSWERS:
@@ -49,12 +50,13 @@ def supervise(
             times = counted(restarts, "time")
             _log(f"the process of the run {how}; it was restarted {times}, so it is not restarted again")
             break
-        wait = min(backoff * 2**restarts, MAX_BACKOFF)
+        wait = min(wait, MAX_BACKOFF)
         _log(f"the process of the run {how}; restart {restarts + 1} of {max_restarts} in {wait:g} s")
         try:
             sleep(wait)
         except KeyboardInterrupt:
             return INTERRUPTED
+        wait *= 2
     return 1
 
 

@@ -54,6 +54,7 @@ def exception_of_a_condition_fails_the_task(trial: Trial) -> None:
     bad = Task(partial(tasks.counted, trial.path), name="bad", when=tasks.fail_condition, retries=3, delay=0)
     error = trial.raised(tasks.OwnError, bad)
     expect("arguments of the exception", error.args, (9, "condition"))
+    expect("first note", notes_of(error).split("\n")[0], "flowkit: the condition (when=) of task 'bad' raised this")
     expect("number of calls", trial.calls(), 0)
     expect("states", error.flowkit_results.states, {"bad": "failed"})
 

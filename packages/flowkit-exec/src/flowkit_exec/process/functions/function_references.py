@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from flowkit_core import Task
-from flowkit_core.safe_text import describe_error, is_interrupt
+from flowkit_core.failures import describe_error
+from flowkit_core.safe_text import is_interrupt
 from flowkit_exec.process.protocol import PICKLE_PROTOCOL
 from flowkit_exec.process.shared_memory import SharingPickler
 

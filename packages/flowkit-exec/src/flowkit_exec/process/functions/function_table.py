@@ -6,7 +6,8 @@ import pickle
 from typing import TYPE_CHECKING, Any
 
 from flowkit_core import SerializationError
-from flowkit_core.safe_text import describe_error, is_interrupt
+from flowkit_core.failures import describe_error
+from flowkit_core.safe_text import is_interrupt
 from flowkit_exec.process.protocol import PICKLE_PROTOCOL
 from flowkit_exec.process.shared_memory import SharingPickler
 

@@ -17,8 +17,8 @@ from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from flowkit_core._first_run import current_line, first_run_line
+from flowkit_core.failures import describe_error
 from flowkit_core.pipelines.execution.forbidden_runs import runs_forbidden
-from flowkit_core.safe_text import describe_error
 from flowkit_exec.process.random_numbers import own_random_numbers
 
 if TYPE_CHECKING:

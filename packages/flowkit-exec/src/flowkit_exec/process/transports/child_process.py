@@ -48,8 +48,10 @@ class ChildProcess(ABC):
 
 
 def signal_name(exitcode: int | None) -> str | None:
-    """Return the name of the signal that killed a process; None if none did."""
-    try:
-        return signal.Signals(-(exitcode or 0)).name
-    except ValueError:
+    """Return the name of the signal that killed a process, ``"signal 40"`` if it has none; None if none did."""
+    if exitcode is None or exitcode >= 0:
         return None
+    try:
+        return signal.Signals(-exitcode).name
+    except ValueError:  # a real-time signal
+        return f"signal {-exitcode}"

@@ -146,7 +146,8 @@ class WorkerOptions:
         Raises:
             ExecutorError: it cannot be transferred.
         """
-        from flowkit_core.safe_text import describe_error, is_interrupt
+        from flowkit_core.failures import describe_error
+        from flowkit_core.safe_text import is_interrupt
         from flowkit_exec.process.functions.function_references import by_value, find_cloudpickle, reference_to
 
         if self.initializer is None:
