@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import subprocess
+import sys
+import textwrap
 from time import sleep
 
 import pytest
@@ -96,6 +99,31 @@ def test_unfinished_mapped_task_is_shown(tmp_path):
     text = path.read_text("utf-8")
     assert "<title>mapped: interrupted</title>" in text
     assert "stop</strong>: " in text
+
+
+def test_killed_run_lasts_until_its_last_recorded_element(tmp_path):
+    script = """
+        import os, signal, sys, time
+        from flowkit_core import DAG, Task
+
+        def stop(number):
+            if number == 3:
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(0.01)  # so that it is committed on its own
+
+        numbers, last = Task(lambda: list(range(5)), name="numbers"), Task(stop).map()
+        numbers >> last
+        DAG("killed", tasks=[last]).run("serial", state=sys.argv[1])
+    """
+    path = tmp_path / "runs.db"
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script), path], timeout=60, check=False)
+    with StateManager(path) as state:
+        run = next(iter(state.runs("killed")))
+        model = model_of(state, run)
+    assert run.status == "interrupted"
+    ended = run.tasks["stop"].elements.ended
+    assert sorted(ended) == [0, 1, 2]
+    assert model.executions[0].ended == ended[2]
 
 
 @pytest.mark.parametrize("kind", ["observer", "record"])

@@ -140,7 +140,7 @@ def _show(run: RunRecord, model: RunModel, *, show_all: bool) -> None:
     if len(shown) < len(run.tasks):
         print_text(f"and {counted(len(run.tasks) - len(shown), 'more task')}, which --all shows")
     schedule = Schedule(model.tasks)
-    path = schedule.path_text(model.seconds)
+    path = schedule.path_text(model.seconds, len(model.executions))
     if path:
         print_text(f"\ncritical path: {escape_control_chars(' '.join(filter(None, (path, schedule.limits_text()))))}")
     if model.previous:

@@ -67,7 +67,7 @@ def _ended(run: RunRecord) -> str:
 
 
 def end_of(run: RunRecord, number: int, now: float) -> float:
-    """Return when an execution ended; for one whose process died, when its last attempt did.
+    """Return when an execution ended; for one whose process died, when its last recorded attempt or element did.
 
     Args:
         run: the run.
@@ -85,6 +85,9 @@ def end_of(run: RunRecord, number: int, now: float) -> float:
         for attempt in task.attempts
         if attempt.execution == execution.number
     ]
+    for elements in [task.elements for task in run.tasks.values() if task.elements is not None]:
+        executions = elements.executions
+        ends += [ended for element, ended in elements.ended.items() if executions[element] == execution.number]
     return max(ends, default=execution.started.timestamp())
 
 

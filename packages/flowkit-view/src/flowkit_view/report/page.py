@@ -107,7 +107,7 @@ def render_page(run: RunModel, now: datetime | None = None, *, served: bool = Fa
         verdict=_verdict(run, workers),
         counts=[(state, count, state.replace("_", " ")) for state, count in run.counts().items()],
         failures=_failures(run),
-        path_text=_line(schedule.path_text(run.seconds)),
+        path_text=_line(schedule.path_text(run.seconds, len(run.executions))),
         advice=schedule.advice(workers, run.seconds) if predictable else _line(schedule.limits_text()),
         cpu_hint=_line(cpu_hint(run)),
         worker_table=[(count, duration_text(seconds)) for count, seconds in table],

@@ -87,11 +87,12 @@ class Schedule:
         self._names = [task.name for task in tasks]
         self.limited = [task.name for task in tasks if task.limited and task.attempts]
 
-    def path_text(self, seconds: float) -> str:
+    def path_text(self, seconds: float, executions: int = 1) -> str:
         """Return the critical path in a sentence; a long one is shortened to its longest tasks.
 
         Args:
-            seconds: the duration of the run.
+            seconds: the duration of all executions of the run.
+            executions: their number.
         """
         path, work = self.path, self.work
         if not path:
@@ -101,7 +102,8 @@ class Schedule:
         left_out = len(path) - len(names)
         rest = f", and {counted(left_out, 'shorter task')} between them," if left_out else ""
         verb = "take" if len(path) > 1 else "takes"
-        return f"{' → '.join(names)}{rest} {verb} {duration_text(self.seconds)} of {duration_text(seconds)}."
+        total = duration_text(seconds) + (f" in {executions} executions" if executions > 1 else "")
+        return f"{' → '.join(names)}{rest} {verb} {duration_text(self.seconds)} of {total}."
 
     def limits_text(self) -> str:
         """Return that limits are not counted, in a sentence; or "" if the run had none."""
