@@ -170,7 +170,7 @@ class _Handler(BaseHTTPRequestHandler):
         Args:
             seen: the version that the page shows.
         """
-        server, said = self.server, time.monotonic()
+        server, sent_at = self.server, time.monotonic()
         self.send_response(200)
         self._send_headers("text/event-stream")
         self.end_headers()
@@ -180,11 +180,11 @@ class _Handler(BaseHTTPRequestHandler):
             now = server.version()
             if now != seen:
                 message = b"data: changed\n\n"
-            elif time.monotonic() - said > HEARTBEAT:
+            elif time.monotonic() - sent_at > HEARTBEAT:
                 message = b": idle\n\n"
             else:
                 continue
-            seen, said = now, time.monotonic()
+            seen, sent_at = now, time.monotonic()
             self.wfile.write(message)
             self.wfile.flush()
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from flowkit_log import ConsoleHandler
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 
 class LinesAbove:
@@ -43,7 +43,7 @@ class LinesAbove:
             console.print_above(ended + newline)
         return len(text)
 
-    def writelines(self, lines: Any) -> None:
+    def writelines(self, lines: Iterable[str]) -> None:
         """Write each text of an iterable."""
         for line in lines:
             self.write(line)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flowkit_core._text import escape_control_chars
@@ -16,8 +17,9 @@ from .usage_error import UsageError
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from collections.abc import Callable
 
-    from flowkit_state import LogLine
+    from flowkit_state import LogLine, StateManager
 
 INTERVAL = 0.5
 """Seconds between two polls of `flowkit logs --follow`."""
@@ -28,35 +30,47 @@ def logs(options: Namespace) -> int:
     """Print what a run has logged, and with --follow what it logs until it ends."""
     level = _level(options.level)
     with open_records(options.state) as state:
-        run, options.task = select_run_and_task(state, options.run, options.task, options.pipeline)
-        task, element = (None, None) if options.task is None else select_element(run, options.task)
-        name = None if task is None else task.name
+        run, name = select_run_and_task(state, options.run, options.task, options.pipeline)
+        task, element = (None, None) if name is None else select_element(run, name)
 
         def recorded(level: int, after: int = 0) -> list[LogLine]:
-            lines = state.logs(run.run_id, name, level=level, after=after)
+            lines = state.logs(run.run_id, None if task is None else task.name, level=level, after=after)
             return [line for line in lines if element is None or line.element == element]
 
-        if not options.follow:
-            lines = recorded(level)
-            if options.json:
-                print_json([_line_object(line) for line in lines])
-            elif lines:
-                print_text("\n".join(map(_line_text, lines)))
-            else:
-                print_text(_nothing(run.run_id, options.task, options.level if recorded(0) else None))
+        if options.follow:
+            _follow(state, run.run_id, partial(recorded, level), as_json=options.json)
             return SUCCEEDED
-        last = 0
-        while True:
-            is_running = state.run(run.run_id).status == "running"  # before the lines are read, so that none is missed
-            for line in recorded(level, last):
-                last = line.number
-                if options.json:
-                    write_output(json.dumps(json_value(_line_object(line)), ensure_ascii=False) + "\n")
-                else:
-                    print_text(_line_text(line))
-            if not is_running:
-                return SUCCEEDED
-            time.sleep(INTERVAL)
+        lines = recorded(level)
+        if options.json:
+            print_json([_line_object(line) for line in lines])
+        elif lines:
+            print_text("\n".join(map(_line_text, lines)))
+        else:
+            print_text(_nothing(run.run_id, name, options.level if recorded(0) else None))
+    return SUCCEEDED
+
+
+def _follow(state: StateManager, run_id: str, recorded: Callable[[int], list[LogLine]], *, as_json: bool) -> None:
+    """Print the lines of a run as they are recorded, until it ends.
+
+    Args:
+        state: the records.
+        run_id: id of the run.
+        recorded: returns the lines after the one with a number.
+        as_json: whether each line is printed as a JSON object.
+    """
+    last = 0
+    while True:
+        is_running = state.run(run_id).status == "running"  # before the lines are read, so that none is missed
+        for line in recorded(last):
+            last = line.number
+            if as_json:
+                write_output(json.dumps(json_value(_line_object(line)), ensure_ascii=False) + "\n")
+            else:
+                print_text(_line_text(line))
+        if not is_running:
+            return
+        time.sleep(INTERVAL)
 
 
 def _level(text: str) -> int:

@@ -119,14 +119,14 @@ def print_table(
     console = Console(file=sys.stdout, soft_wrap=True, highlight=False)
     with console.capture() as captured:
         lines = _padded(columns, cells)
-        below = [place for place, heading in enumerate(columns) if heading in details]
+        below = [column for column, heading in enumerate(columns) if heading in details]
         if _table_width(lines) <= console.width:
             _print_lines(console, columns, lines, styles)
         elif _table_width(lines, below) < console.width:
-            left = [place for place in range(len(columns)) if place not in below]
-            chosen = [[line[place] for place in left] for line in lines]
-            notes = ["; ".join(filter(None, (row[place] for place in below))) for row in cells]
-            _print_lines(console, [columns[place] for place in left], chosen, styles, notes)
+            left = [column for column in range(len(columns)) if column not in below]
+            chosen = [[line[column] for column in left] for line in lines]
+            notes = ["; ".join(filter(None, (row[column] for column in below))) for row in cells]
+            _print_lines(console, [columns[column] for column in left], chosen, styles, notes)
         else:
             _print_folded(console, columns, cells, styles)
     write_output("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
@@ -146,7 +146,7 @@ def _padded(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[list[
 
 
 def _table_width(lines: Sequence[Sequence[str]], without: Sequence[int] = ()) -> int:
-    widths = [text_width(cell) for place, cell in enumerate(lines[0]) if place not in without]
+    widths = [text_width(cell) for column, cell in enumerate(lines[0]) if column not in without]
     return sum(widths) + 2 * (len(widths) - 1)
 
 

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
     from flowkit_core import Pipeline
 
+_PACKAGES = ("flowkit_view", "flowkit_core", "flowkit_exec", "flowkit_flow", "flowkit_state")
+"""Packages whose frames are left out of the traceback of a task."""
 _FORMATS = {".svg": "svg", ".html": "svg", ".mmd": "mermaid", ".dot": "dot", ".gv": "dot", ".txt": "text"}
 
 
@@ -55,8 +57,8 @@ def run(options: Namespace) -> int:
         pipeline = load_pipeline(options.target, options.path)
         params = parse_parameters(pipeline, options.param)
         arguments = {"params": params, "state": options.state, "resume": options.resume}
-        object_, code, failure = _execute(pipeline, options, arguments)
-    return _print_run(object_, code, failure, as_json=options.json)
+        run_object, code, failure = _execute(pipeline, options, arguments)
+    return _print_run(run_object, code, failure, as_json=options.json)
 
 
 def rerun(options: Namespace) -> int:
@@ -74,8 +76,8 @@ def rerun(options: Namespace) -> int:
         pipeline = load_recorded_pipeline(record, options.target, options.path)
         params = parse_parameters(pipeline, options.param, recorded=record.params)
         arguments = {"params": params, "state": options.state, "rerun": options.tasks, "of": record.run_id}
-        object_, code, failure = _execute(pipeline, options, arguments)
-    return _print_run(object_, code, failure, as_json=options.json)
+        run_object, code, failure = _execute(pipeline, options, arguments)
+    return _print_run(run_object, code, failure, as_json=options.json)
 
 
 def _execute(
@@ -175,9 +177,6 @@ def _own_frames(found: TracebackType | None) -> TracebackType | None:
     return found
 
 
-_PACKAGES = ("flowkit_view", "flowkit_core", "flowkit_exec", "flowkit_flow", "flowkit_state")
-
-
 def _configure_logging() -> None:
     """Show the log records of runs, unless the module of the pipeline has set up logging."""
     handlers = [*logging.getLogger("flowkit").handlers, *logging.getLogger().handlers]
@@ -195,40 +194,51 @@ def graph(options: Namespace) -> int:
     """Draw the graph of a pipeline."""
     with stdout_to_stderr(active=options.json or options.output is None):
         pipeline = load_pipeline(options.target, options.path)
-    nodes = pipeline.graph().nodes
+    count = len(pipeline.graph().nodes)
     if options.output is not None:
-        suffix = os.path.splitext(options.output)[1].lower()
-        if suffix not in _FORMATS:
-            raise UsageError(f"-o {options.output!r} ends in none of {', '.join(_FORMATS)}")
-        try:
-            with open(options.output, "w", encoding="utf-8") as file:
-                picture = pipeline.visualize(_FORMATS[suffix])
-                file.write((_page(pipeline.name, picture) if suffix == ".html" else picture) + "\n")
-        except OSError as error:
-            raise UsageError(f"-o {options.output!r} cannot be written: {error.strerror}") from None
+        _write_picture(pipeline, options.output)
     if options.json:
-        names = [node.name for node in nodes]
-        tasks = [
-            {
-                "name": node.name,
-                "upstream": [names[index] for index in node.upstream],
-                "order_only": [names[index] for index in node.waits],
-                "location": node.task.location,
-                "retries": node.task.retries,
-                "trigger": node.task.trigger,
-            }
-            for node in nodes
-        ]
-        parameters = {
-            name: {"required": each.required, "tasks": list(each.tasks), "mapped": list(each.mapped)}
-            for name, each in pipeline.parameters.items()
-        }
-        print_json({"pipeline": pipeline.name, "tasks": tasks, "parameters": parameters})
+        print_json(_graph_object(pipeline))
     elif options.output is None:
         print_text(pipeline.visualize())
     else:
-        print_text(f"{options.output}: {counted(len(nodes), 'task')} of {pipeline.name}")
+        print_text(f"{options.output}: {counted(count, 'task')} of {pipeline.name}")
     return SUCCEEDED
+
+
+def _write_picture(pipeline: Pipeline, path: str) -> None:
+    """Draw the graph of a pipeline in a file, in the format of its suffix."""
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix not in _FORMATS:
+        raise UsageError(f"-o {path!r} ends in none of {', '.join(_FORMATS)}")
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            picture = pipeline.visualize(_FORMATS[suffix])
+            file.write((_page(pipeline.name, picture) if suffix == ".html" else picture) + "\n")
+    except OSError as error:
+        raise UsageError(f"-o {path!r} cannot be written: {error.strerror}") from None
+
+
+def _graph_object(pipeline: Pipeline) -> dict[str, Any]:
+    """Return the JSON object of a pipeline: its tasks and its parameters."""
+    nodes = pipeline.graph().nodes
+    names = [node.name for node in nodes]
+    tasks = [
+        {
+            "name": node.name,
+            "upstream": [names[index] for index in node.upstream],
+            "order_only": [names[index] for index in node.waits],
+            "location": node.task.location,
+            "retries": node.task.retries,
+            "trigger": node.task.trigger,
+        }
+        for node in nodes
+    ]
+    parameters = {
+        name: {"required": each.required, "tasks": list(each.tasks), "mapped": list(each.mapped)}
+        for name, each in pipeline.parameters.items()
+    }
+    return {"pipeline": pipeline.name, "tasks": tasks, "parameters": parameters}
 
 
 def _page(name: str, picture: str) -> str:
@@ -292,12 +302,12 @@ def replay(options: Namespace) -> int:
     """Call a task of a recorded run again, with its recorded inputs, and print what it returns."""
     with stdout_to_stderr(active=options.json), open_records(options.state) as state:
         record, name = select_run_and_task(state, options.run, options.task)
-        options.task = name or options.task
-        select_element(record, options.task)
+        name = name or options.task
+        select_element(record, name)
         pipeline = load_recorded_pipeline(record, options.target, options.path)
         value, failure = None, None
         try:
-            value = state.replay(record.run_id, options.task, pipeline=pipeline)
+            value = state.replay(record.run_id, name, pipeline=pipeline)
         except (Exception, SystemExit) as error:
             if _own_frames(error.__traceback__) is None:  # it comes from flowkit, before the task was called
                 if isinstance(error, ValueError):
@@ -310,7 +320,7 @@ def replay(options: Namespace) -> int:
 
                 pdb.post_mortem(error.__traceback__)
     if options.json:
-        print_json({"run_id": record.run_id, "task": options.task, "value": json_value(value), "error": failure})
+        print_json({"run_id": record.run_id, "task": name, "value": json_value(value), "error": failure})
     elif failure is None:
         print_text(repr(value))
     return SUCCEEDED if failure is None else FAILED

@@ -94,7 +94,7 @@ def runs(options: Namespace) -> int:
 
 
 def show(options: Namespace) -> int:
-    """Show one run: what became of each task, the critical path, and what has changed since the run before."""
+    """Show one run: the outcome of each task, the critical path, and what has changed since the run before."""
     with collection_paused(), open_records(options.state) as state:
         run = select_run(state, options.run, options.pipeline)
         model = model_of(state, run)
@@ -115,6 +115,19 @@ def _task_object(run: RunRecord, task: TaskRecord, model: TaskModel) -> dict[str
 
 
 def _show(run: RunRecord, model: RunModel, *, show_all: bool) -> None:
+    _print_run(run)
+    _print_tasks(run, model, [*run.tasks] if show_all else _most_important(run))
+    schedule = Schedule(model.tasks)
+    path = schedule.path_text(model.seconds, len(model.executions))
+    if path:
+        print_text(f"\ncritical path: {escape_control_chars(' '.join(filter(None, (path, schedule.limits_text()))))}")
+    if model.previous:
+        print_text(f"\nchanged since run {model.previous} {model.previous_text}:")
+        print_text("\n".join(f"  {escape_control_chars(line)}" for line in model.changes or ["nothing"]))
+
+
+def _print_run(run: RunRecord) -> None:
+    """Print the outcome of a run, its parameters and its executions."""
     took = f" in {run_duration_text(run.duration, run.resumes)}" if run.duration is not None else ""
     print_text(f"{run.pipeline}: {run.status}{took}: {counts_text(run.counts)} (run {run.run_id})")
     if run.params:
@@ -127,25 +140,21 @@ def _show(run: RunRecord, model: RunModel, *, show_all: bool) -> None:
         started = time_text(execution.started)
         print_text(f"execution {execution.number}: {started}{where}{using}, {execution.outcome}")
     print_text()
+
+
+def _print_tasks(run: RunRecord, model: RunModel, shown: list[str]) -> None:
+    """Print a table of tasks, and how many tasks are not in it."""
     columns: tuple[str, ...] = ("task", "state", "attempts", "waited", "took", "usually", "elements", "reason")
-    shown = [*run.tasks] if show_all else _most_important(run)
-    places = {name: index for index, name in enumerate(run.tasks)}
-    rows = [_task_row(run, run.tasks[name], model.tasks[places[name]]) for name in shown]
+    index_of = {name: index for index, name in enumerate(run.tasks)}
+    rows = [_task_row(run, run.tasks[name], model.tasks[index_of[name]]) for name in shown]
     for heading in ("usually", "elements"):
-        at = columns.index(heading)
-        if not any(row[at] for row in rows):
-            columns, *rows = [(*row[:at], *row[at + 1 :]) for row in (columns, *rows)]
+        column = columns.index(heading)
+        if not any(row[column] for row in rows):
+            columns, *rows = [(*row[:column], *row[column + 1 :]) for row in (columns, *rows)]
     styles = [STATE_COLORS.get(run.tasks[name].state) for name in shown]
     print_table(columns, rows, styles, details=("elements", "reason"))
     if len(shown) < len(run.tasks):
         print_text(f"and {counted(len(run.tasks) - len(shown), 'more task')}, which --all shows")
-    schedule = Schedule(model.tasks)
-    path = schedule.path_text(model.seconds, len(model.executions))
-    if path:
-        print_text(f"\ncritical path: {escape_control_chars(' '.join(filter(None, (path, schedule.limits_text()))))}")
-    if model.previous:
-        print_text(f"\nchanged since run {model.previous} {model.previous_text}:")
-        print_text("\n".join(f"  {escape_control_chars(line)}" for line in model.changes or ["nothing"]))
 
 
 def _most_important(run: RunRecord) -> list[str]:
@@ -161,7 +170,7 @@ def _most_important(run: RunRecord) -> list[str]:
 
 def _task_row(run: RunRecord, task: TaskRecord, model: TaskModel) -> tuple[str, ...]:
     waited = sum(attempt.waited or 0.0 for attempt in task.attempts)
-    reason = model.explanation(os.path.basename(model.place))
+    reason = model.explanation(os.path.basename(model.location))
     if _may_be_running(run, task):
         reason = _RUNNING[run.status]
     return (
@@ -177,17 +186,17 @@ def _task_row(run: RunRecord, task: TaskRecord, model: TaskModel) -> tuple[str, 
 
 
 def why(options: Namespace) -> int:
-    """Explain what became of a task in a run, or of all that failed: outcome, attempts, and the failure upstream."""
+    """Explain the outcome of a task in a run, or of all that failed: reason, attempts, and the failure upstream."""
     with open_records(options.state) as state:
-        run, options.task = select_run_and_task(state, options.run, options.task, options.pipeline)
-        if options.task is None:
+        run, name = select_run_and_task(state, options.run, options.task, options.pipeline)
+        if name is None:
             chosen = [task for task in run.tasks.values() if _needs_explanation(run, task)]
             if options.json:
                 print_json([_explanation(run, task) for task in chosen])
             else:
                 _explain_failures(run, chosen)
             return SUCCEEDED
-        task, element = select_element(run, options.task)
+        task, element = select_element(run, name)
         if element is not None and task.elements is not None:
             facts = _element_explanation(run, task, task.elements, element)
             if options.json:
@@ -235,7 +244,7 @@ def _failed_elements(task: TaskRecord) -> int:
 def _explanation(run: RunRecord, task: TaskRecord) -> dict[str, Any]:
     """Return the JSON object that explains a task."""
     return {
-        **_place_object(run, task),
+        **_identity_object(run, task),
         **task_object(task),
         "attempt_count": len(task.attempts),
         "may_be_running": _may_be_running(run, task),
@@ -243,14 +252,14 @@ def _explanation(run: RunRecord, task: TaskRecord) -> dict[str, Any]:
     }
 
 
-def _place_object(run: RunRecord, task: TaskRecord) -> dict[str, Any]:
+def _identity_object(run: RunRecord, task: TaskRecord) -> dict[str, Any]:
     return {"run_id": run.run_id, "pipeline": run.pipeline, "name": task.name, "element": None, "label": None}
 
 
 def _element_explanation(run: RunRecord, task: TaskRecord, elements: ElementsRecord, number: int) -> dict[str, Any]:
     """Return the JSON object that explains an element: with the keys of the object of a task."""
     return {
-        **_place_object(run, task),
+        **_identity_object(run, task),
         "element": number,
         "label": elements.labels.get(number),
         "state": elements.states.get(number, "pending"),

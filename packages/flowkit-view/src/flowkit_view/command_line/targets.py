@@ -49,9 +49,9 @@ def load_recorded_pipeline(record: RunRecord, target: str | None = None, path: s
     try:
         pipeline = load_pipeline(execution.target, folder, record.pipeline)
     except UsageError as error:
-        place = f"{execution.target!r} in {execution.folder}"
+        location = f"{execution.target!r} in {execution.folder}"
         raise UsageError(
-            f"run {record.run_id} has recorded that its pipeline is {place}; {error}, or give --target MODULE:NAME"
+            f"run {record.run_id} has recorded that its pipeline is {location}; {error}, or give --target MODULE:NAME"
         ) from None
     if pipeline.name != record.pipeline:
         raise UsageError(
@@ -157,8 +157,8 @@ def _import(module_name: str, path: str | None) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise
-        place = f"{error.name.replace('.', os.sep)}.py"
-        raise UsageError(f"no module {module_name!r}: run it where {place} is, or give --path") from None
+        file = f"{error.name.replace('.', os.sep)}.py"
+        raise UsageError(f"no module {module_name!r}: run it where {file} is, or give --path") from None
     origin = getattr(module, "__file__", None)
     if file is not None and (origin is None or not os.path.samefile(origin, file)):
         raise UsageError(

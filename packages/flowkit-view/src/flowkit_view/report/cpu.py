@@ -1,4 +1,4 @@
-"""Function `cpu_hint`: says whether tasks in threads have waited for each other, as Python code in threads does."""
+"""Function `cpu_hint`: finds by its CPU time whether the threads of a run waited for each other."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CONCURRENT = 1.5
 NAMED = 0.1
 """Least part of the CPU time for which a task is named."""
 LEAST_SECONDS = 0.2
-"""Duration of a run from which its CPU time says something."""
+"""Shortest run, in seconds, whose CPU time is compared with its duration."""
 
 
 def cpu_hint(run: RunModel) -> str:

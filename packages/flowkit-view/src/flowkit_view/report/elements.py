@@ -89,12 +89,17 @@ def take_recorded_elements(task: TaskModel, elements: ElementsRecord, starts: Se
         times = seconds.get(number, 0.0), attempts.get(number, 1)
         failed = ElementModel(number, labels.get(number, ""), "failed", *times, str(error), error.traceback)
         task.failed.append(failed)
-    times_of_end = sorted(elements.ended.values())
-    step = max(1, len(times_of_end) // MAX_POINTS)
-    points = [(when, count) for count, when in enumerate(times_of_end, 1)]
-    task.progress = points[step - 1 :: step]
-    if points and task.progress[-1] != points[-1]:
-        task.progress.append(points[-1])
+    task.progress = _recorded_progress(sorted(ended.values()))
+
+
+def _recorded_progress(ends: Sequence[float]) -> list[tuple[float, int]]:
+    """Return how many elements had ended at some of the times when one did, the last one included."""
+    step = max(1, len(ends) // MAX_POINTS)
+    points = [(when, count) for count, when in enumerate(ends, 1)]
+    progress = points[step - 1 :: step]
+    if points and progress[-1] != points[-1]:
+        progress.append(points[-1])
+    return progress
 
 
 def _recorded_retries(

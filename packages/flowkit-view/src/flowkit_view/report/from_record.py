@@ -9,7 +9,7 @@ from flowkit_view.changes import change_lines, duration_lines, run_before
 from flowkit_view.texts import LONG_PARAM_WIDTH, param_text, time_text
 
 from .elements import take_recorded_elements
-from .run_model import AttemptModel, ExecutionModel, RunModel, TaskModel, place_of
+from .run_model import AttemptModel, ExecutionModel, RunModel, TaskModel, location_of
 
 if TYPE_CHECKING:
     from flowkit_state import AttemptRecord, RunRecord, StateManager, TaskRecord
@@ -30,7 +30,7 @@ def model_of(state: StateManager, run: RunRecord, now: float | None = None) -> R
     history = state.durations(run.pipeline, before=run.run_id, limit=HISTORY)
     previous = run_before(state, run)
     starts = [each.started.timestamp() for each in run.executions]
-    places = {name: index for index, name in enumerate(run.tasks)}
+    index_of = {name: index for index, name in enumerate(run.tasks)}
     return RunModel(
         pipeline=run.pipeline,
         run_id=run.run_id,
@@ -44,7 +44,7 @@ def model_of(state: StateManager, run: RunRecord, now: float | None = None) -> R
             )
             for number, each in enumerate(run.executions)
         ],
-        tasks=[_task(task, places, history.get(name, ()), starts) for name, task in run.tasks.items()],
+        tasks=[_task(task, index_of, history.get(name, ()), starts) for name, task in run.tasks.items()],
         params={name: param_text(value, LONG_PARAM_WIDTH) for name, value in run.params.items()},
         cpu=run.executions[-1].cpu,
         executor=run.executions[-1].executor or "",
@@ -71,7 +71,7 @@ def end_of(run: RunRecord, number: int, now: float) -> float:
 
     Args:
         run: the run.
-        number: place of the execution in `run.executions`.
+        number: index of the execution in `run.executions`.
         now: the current time, for an execution that goes on.
     """
     execution = run.executions[number]
@@ -91,18 +91,18 @@ def end_of(run: RunRecord, number: int, now: float) -> float:
     return max(ends, default=execution.started.timestamp())
 
 
-def _task(task: TaskRecord, places: dict[str, int], history: tuple[float, ...], starts: list[float]) -> TaskModel:
+def _task(task: TaskRecord, index_of: dict[str, int], history: tuple[float, ...], starts: list[float]) -> TaskModel:
     error = task.error
     found = TaskModel(
         name=task.name,
-        upstream=tuple(places[name] for name in task.upstream if name in places),
+        upstream=tuple(index_of[name] for name in task.upstream if name in index_of),
         state=task.state,
         attempts=[_attempt(attempt) for attempt in task.attempts],
         reason="; ".join(filter(None, (task.reason, task.why))),
         source=task.source,
         error="" if error is None else str(error),
         traceback="" if error is None else error.traceback,
-        place="" if error is None else place_of(error.traceback),
+        location="" if error is None else location_of(error.traceback),
         history=history,
         limited=task.limited,
     )

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from .run_model import RunModel
 
 MAX_BOXES = 120
-CHAR, HEIGHT, GAP_X, GAP_Y, LONGEST = 7.2, 30, 46, 12, 24
+"""Number of boxes up to which a graph is drawn; tasks with similar names share a box in a larger one."""
+LONGEST = 24
+"""Maximum number of characters of a name in a box."""
+CHAR, HEIGHT, GAP_X, GAP_Y = 7.2, 30, 46, 12
+"""Width of a character, height of a box, and the space between boxes, in pixels."""
 
 
 class _Box:
@@ -50,38 +54,66 @@ def draw_graph(run: RunModel, critical: Collection[int]) -> Markup:
     layers = Layers([box.upstream for box in boxes], ())
     layers.reduce_crossings()
     labels = [_label(box) for box in boxes]
-    widths = [max(46.0, len(label) * CHAR + 18) for label in labels]
-    xs, ys = [0.0] * len(layers.ups), [0.0] * len(layers.ups)
-    column_width = [0.0] * len(layers.ups)
-    tallest = max(len(layer) for layer in layers.layers)
-    x = 4.0
-    for layer in layers.layers:
-        width = max((widths[vertex] for vertex in layer if vertex < len(boxes)), default=0.0)
-        top = (tallest - len(layer)) * (HEIGHT + GAP_Y) / 2 + 4
-        for position, vertex in enumerate(layer):
-            xs[vertex], ys[vertex] = x, top + position * (HEIGHT + GAP_Y) + HEIGHT / 2
-            column_width[vertex] = width
-        x += width + GAP_X
+    positions = _Positions(layers, [max(46.0, len(label) * CHAR + 18) for label in labels])
     total = max(sum(attempt.seconds for task in run.tasks for attempt in task.attempts), 1e-9)
-    parts = []
-    for vertex, sources in enumerate(layers.ups):
-        if vertex >= len(boxes):  # an edge passes here
-            parts.append(f'<path class="edge" d="M{xs[vertex]:.0f} {ys[vertex]:.0f}h{column_width[vertex]:.0f}"/>')
-        for source in sources:
-            start = xs[source] + (widths[source] if source < len(boxes) else column_width[source])
-            middle = (start + xs[vertex]) / 2
-            parts.append(
-                f'<path class="edge" d="M{start:.0f} {ys[source]:.0f}C{middle:.0f} {ys[source]:.0f} {middle:.0f} '
-                f'{ys[vertex]:.0f} {xs[vertex]:.0f} {ys[vertex]:.0f}"/>'
-            )
+    parts = _edges(layers, positions)
     for number, box in enumerate(boxes):
-        parts.append(_draw_box(run, box, labels[number], xs[number], ys[number], widths[number], critical, total))
-    width, height = x - GAP_X + 4, tallest * (HEIGHT + GAP_Y) + 4
+        x, y, box_width = positions.x[number], positions.y[number], positions.widths[number]
+        parts.append(_draw_box(run, box, labels[number], x, y, box_width, critical, total))
+    width, height = positions.width, positions.height
     opening = (
         f'<svg class="graph" role="img" aria-label="Graph of {len(boxes)} boxes" width="{width:.0f}" '
         f'height="{height:.0f}" viewBox="0 0 {width:.0f} {height:.0f}">'
     )
     return Markup("".join([opening, *parts, "</svg>"]))  # noqa: S704 - names and titles are escaped in _draw_box
+
+
+class _Positions:
+    """Positions of the boxes, in columns from left to right, and of the points where edges pass a column.
+
+    Args:
+        layers: the boxes of each column, and after the boxes the points.
+        widths: the widths of the boxes.
+
+    Attributes:
+        x, y: for each box or point its left end, and its middle.
+        widths: for each of them its width; that of a point is the width of its column.
+        width, height: size of the picture.
+        boxes: number of boxes; larger vertices are points.
+    """
+
+    def __init__(self, layers: Layers, widths: list[float]) -> None:
+        count, boxes = len(layers.ups), len(widths)
+        self.x, self.y = [0.0] * count, [0.0] * count
+        self.widths = [*widths, *[0.0] * (count - boxes)]
+        tallest = max(len(layer) for layer in layers.layers)
+        x = 4.0
+        for layer in layers.layers:
+            width = max((widths[vertex] for vertex in layer if vertex < boxes), default=0.0)
+            top = (tallest - len(layer)) * (HEIGHT + GAP_Y) / 2 + 4
+            for row, vertex in enumerate(layer):
+                self.x[vertex], self.y[vertex] = x, top + row * (HEIGHT + GAP_Y) + HEIGHT / 2
+                if vertex >= boxes:
+                    self.widths[vertex] = width
+            x += width + GAP_X
+        self.width, self.height = x - GAP_X + 4, tallest * (HEIGHT + GAP_Y) + 4
+        self.boxes = boxes
+
+
+def _edges(layers: Layers, positions: _Positions) -> list[str]:
+    parts = []
+    x, y = positions.x, positions.y
+    for vertex, sources in enumerate(layers.ups):
+        if vertex >= positions.boxes:  # an edge passes here
+            parts.append(f'<path class="edge" d="M{x[vertex]:.0f} {y[vertex]:.0f}h{positions.widths[vertex]:.0f}"/>')
+        for source in sources:
+            start = x[source] + positions.widths[source]
+            middle = (start + x[vertex]) / 2
+            parts.append(
+                f'<path class="edge" d="M{start:.0f} {y[source]:.0f}C{middle:.0f} {y[source]:.0f} {middle:.0f} '
+                f'{y[vertex]:.0f} {x[vertex]:.0f} {y[vertex]:.0f}"/>'
+            )
+    return parts
 
 
 def _boxes(run: RunModel, *, fold: bool) -> list[_Box]:

@@ -28,7 +28,7 @@ from flowkit_view.texts import LONG_PARAM_WIDTH, param_text
 
 from .elements import MAX_FAILED, add_progress, take_elements
 from .page import write_page
-from .run_model import AttemptModel, ElementModel, ExecutionModel, RunModel, TaskModel, place_of
+from .run_model import AttemptModel, ElementModel, ExecutionModel, RunModel, TaskModel, location_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -112,8 +112,7 @@ class ReportObserver:
 
     def __call__(self, event: Event) -> None:
         """Take an event into the model, and write the report if it is due."""
-        handler: Callable[[Any, float], None] = getattr(self, f"_{type(event).__name__}")
-        handler(event, self._clock())
+        self._take(event, self._clock())
         if monotonic() >= self._due and type(event) is not RunFinished:
             began = monotonic()
             self._write()
@@ -121,6 +120,30 @@ class ReportObserver:
                 self._due = monotonic() + max(INTERVAL, (monotonic() - began) / SHARE)
             if type(event) is RunStarted:  # the duration of the run counts from when its observers have returned
                 self.model.executions[0].started = self._clock()
+
+    def _take(self, event: Event, now: float) -> None:
+        match event:
+            case RunStarted():
+                self._start_run(event, now)
+            case ElementFailed():  # before the events of tasks, whose classes are bases of those of elements
+                self._fail_element(event)
+            case ElementRetrying():
+                retries = self._retries.setdefault(event.task, {})
+                retries.setdefault(event.element or 0, []).append((now, event.delay))
+            case TaskStarted():
+                self._start(event, now)
+            case TaskSucceeded():
+                self._end(event.task, "succeeded", event.duration, now)
+            case TaskReused():
+                self._reuse(event, now)
+            case TaskRetrying():
+                self._retry(event, now)
+            case TaskFailed():
+                self._fail(event, now)
+            case TaskNotRun():
+                self._end_without_success(event, now)
+            case RunFinished():
+                self._end_run(event, now)
 
     def _write(self) -> None:
         now = self._clock()
@@ -142,12 +165,12 @@ class ReportObserver:
                     stacklevel=2,
                 )
 
-    def _RunStarted(self, event: RunStarted, now: float) -> None:  # noqa: N802 - named after the event
+    def _start_run(self, event: RunStarted, now: float) -> None:
         self.model.run_id, self.model.executor = event.run_id, event.executor
         self.model.executions = [ExecutionModel(now, now, "running", f"process {os.getpid()}")]
         self._cpu = process_time()
 
-    def _TaskStarted(self, event: TaskStarted, now: float) -> None:  # noqa: N802
+    def _start(self, event: TaskStarted, now: float) -> None:
         index = self._index[event.task]
         task = self.model.tasks[index]
         began = self.model.executions[0].started
@@ -162,10 +185,7 @@ class ReportObserver:
         elif event.worker == current_thread().name:  # the thread that calls it
             self._starts[index] = get_ident(), thread_time()
 
-    def _TaskSucceeded(self, event: TaskSucceeded, now: float) -> None:  # noqa: N802
-        self._end(event.task, "succeeded", event.duration, now)
-
-    def _TaskReused(self, event: TaskReused, now: float) -> None:  # noqa: N802
+    def _reuse(self, event: TaskReused, now: float) -> None:
         task = self.model.tasks[self._index[event.task]]
         if task.state == "running":  # a cache was asked in its first attempt
             task.attempts.pop()
@@ -173,35 +193,32 @@ class ReportObserver:
         task.reason = "its result was cached" if event.source == "cache" else "it was done before the run was resumed"
         self._ended[self._index[event.task]] = now
 
-    def _TaskRetrying(self, event: TaskRetrying, now: float) -> None:  # noqa: N802
+    def _retry(self, event: TaskRetrying, now: float) -> None:
         task = self._end(event.task, "pending", None, now)
         if task.attempts:
             task.attempts[-1].outcome, task.attempts[-1].error = "failed", describe_error(event.error)
         self._ended[self._index[event.task]] = now + event.delay
 
-    def _TaskFailed(self, event: TaskFailed, now: float) -> None:  # noqa: N802
+    def _fail(self, event: TaskFailed, now: float) -> None:
         task = self._end(event.task, "failed", event.duration, now)
         task.error = describe_error(event.error)
         task.traceback = "".join(traceback.format_exception(event.error))
-        task.place = place_of(task.traceback)
+        task.location = location_of(task.traceback)
 
-    def _TaskNotRun(self, event: TaskNotRun, now: float) -> None:  # noqa: N802
+    def _end_without_success(self, event: TaskNotRun, now: float) -> None:
         task = self.model.tasks[self._index[event.task]]
         if task.state == "running":
             self._end(event.task, "failed", None, now)
         task.state, task.reason = event.state, event.reason
         self._ended[self._index[event.task]] = now
 
-    def _ElementFailed(self, event: ElementFailed, now: float) -> None:  # noqa: N802
+    def _fail_element(self, event: ElementFailed) -> None:
         task = self.model.tasks[self._index[event.task]]
         if len(task.failed) < MAX_FAILED:
             text = "".join(traceback.format_exception(event.error))
             times = event.duration or 0.0, event.attempt
             error = describe_error(event.error)
             task.failed.append(ElementModel(event.element or 0, event.label or "", "failed", *times, error, text))
-
-    def _ElementRetrying(self, event: ElementRetrying, now: float) -> None:  # noqa: N802
-        self._retries.setdefault(event.task, {}).setdefault(event.element or 0, []).append((now, event.delay))
 
     def _count(self, name: str, count: int) -> None:
         """Note how many elements of a mapped task have ended."""
@@ -215,7 +232,7 @@ class ReportObserver:
             take_elements(task, elements, self._retries.get(task.name))
             add_progress(task, now, len(elements) - elements.counts.get("pending", 0))
 
-    def _RunFinished(self, event: RunFinished, now: float) -> None:  # noqa: N802
+    def _end_run(self, event: RunFinished, now: float) -> None:
         error = event.error
         failed = error is not None or any(task.state in ("failed", "upstream_failed") for task in self.model.tasks)
         self.model.status = "failed" if failed else "succeeded"

@@ -23,7 +23,7 @@ from flowkit_view.texts import duration_text, time_text, version_text
 from .cpu import cpu_hint
 from .from_record import HISTORY
 from .graph_picture import draw_graph
-from .run_model import STATES, place_of
+from .run_model import STATES, location_of
 from .schedule import Schedule
 from .timeline import draw_timeline
 
@@ -39,9 +39,11 @@ MAX_FAILED_SHOWN = 10
 MAX_ELEMENTS = 2000
 """Number of elements in the table."""
 MAX_CHANGES = 50
+"""Number of changes since the run before that are listed."""
 MAIN_CHANGES = 5
 """Number of changes since the run before that are shown at the top."""
 MAX_TRACEBACK = 20_000
+"""Number of characters of a traceback that are shown; the middle of a longer one is left out."""
 MANY_TASKS = 2000
 """Number of tasks from which the table has the durations of 4 earlier runs instead of 10."""
 
@@ -158,7 +160,7 @@ def _failures(run: RunModel) -> list[dict[str, Any]]:
             "name": _line(task.name),
             "error": _line(task.error),
             "attempts": counted(len(task.attempts), "attempt"),
-            "place": _line(task.place),
+            "location": _line(task.location),
             "earlier": [_line(text) for text in task.earlier_failures[-MAX_FAILED_SHOWN:]],
             "traceback": _lines(task.traceback),
         }
@@ -183,7 +185,7 @@ def _mapped(run: RunModel) -> list[dict[str, Any]]:
                     "name": _element_name(task, element),
                     "error": _line(element.error),
                     "attempts": counted(element.attempts, "attempt"),
-                    "place": _line(place_of(element.traceback)),
+                    "location": _line(location_of(element.traceback)),
                     "earlier": [],
                     "traceback": _lines(element.traceback),
                 }

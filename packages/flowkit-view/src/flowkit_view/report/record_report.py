@@ -11,11 +11,11 @@ from .from_record import model_of
 from .page import write_page
 
 
-def write_report(place: StateManager | str | os.PathLike[str], run_id: str, path: str | os.PathLike[str]) -> str:
+def write_report(records: StateManager | str | os.PathLike[str], run_id: str, path: str | os.PathLike[str]) -> str:
     """Write the report of a recorded run, and return the absolute path of the file.
 
     Args:
-        place: the records, or the path of their file.
+        records: the records, or the path of their file.
         run_id: id of the run.
         path: the file to write.
 
@@ -24,9 +24,9 @@ def write_report(place: StateManager | str | os.PathLike[str], run_id: str, path
         OSError: the file cannot be written.
     """
     target = os.path.abspath(os.fspath(path))
-    if not isinstance(place, StateManager):
-        with StateManager(place) as state:
+    if not isinstance(records, StateManager):
+        with StateManager(records) as state:
             return write_report(state, run_id, target)
     with collection_paused():
-        write_page(model_of(place, place.run(run_id)), target)
+        write_page(model_of(records, records.run(run_id)), target)
     return target

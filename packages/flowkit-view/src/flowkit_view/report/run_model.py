@@ -83,7 +83,7 @@ class TaskModel:
         source: "run", "cache", or "resume".
         error: type and message of its exception, or "".
         traceback: its traceback, or "".
-        place: file and line where it was raised, or "".
+        location: file and line where it was raised, or "".
         elements: numbers of the elements of a mapped task, as a text, or "".
         history: seconds that it took in earlier runs, the oldest first.
         spans: number of each called element of a mapped task -> seconds that its last attempt took.
@@ -107,7 +107,7 @@ class TaskModel:
     source: str = "run"
     error: str = ""
     traceback: str = ""
-    place: str = ""
+    location: str = ""
     elements: str = ""
     history: tuple[float, ...] = ()
     spans: dict[int, float] = field(default_factory=dict)
@@ -130,14 +130,14 @@ class TaskModel:
         """Seconds of its last attempt, or None if it was not called."""
         return self.attempts[-1].seconds if self.attempts else None
 
-    def explanation(self, place: str = "") -> str:
+    def explanation(self, location: str = "") -> str:
         """Return its exception, or else why it did not run or ran again; and those of up to 3 earlier attempts.
 
         Args:
-            place: file and line of the exception, which are added to it; empty for none.
+            location: file and line of the exception, which are added to it; empty for none.
         """
         last = self.error or self.reason
-        return "; ".join(filter(None, (f"{last} ({place})" if place else last, *self.earlier_failures[-3:])))
+        return "; ".join(filter(None, (f"{last} ({location})" if location else last, *self.earlier_failures[-3:])))
 
     @property
     def earlier_failures(self) -> list[str]:
@@ -274,11 +274,11 @@ def _overlap(start: float, end: float, busy: tuple[float, float, float]) -> floa
     return max(0.0, both) / (busy[1] - busy[0])
 
 
-def place_of(traceback: str) -> str:
+def location_of(traceback: str) -> str:
     r"""Return file and line of the last frame of a traceback, or "".
 
     Examples:
-        >>> place_of('Traceback (most recent call last):\n  File "etl.py", line 3, in load\nValueError: no')
+        >>> location_of('Traceback (most recent call last):\n  File "etl.py", line 3, in load\nValueError: no')
         'etl.py:3'
     """
     start = traceback.rfind('\n  File "')

@@ -144,7 +144,7 @@ def _bars(run: RunModel, index: int, attempt: AttemptModel, axis: _Axis, *, crit
     """Return the bar of an attempt, and that of the wait for it if it is a retry."""
     task = run.tasks[index]
     start, end = axis.x(attempt.started, attempt.execution), axis.x(attempt.ended, attempt.execution)
-    number = next(place for place, each in enumerate(task.attempts) if each is attempt)
+    number = next(number for number, each in enumerate(task.attempts) if each is attempt)
     which = f", attempt {number + 1}" if len(task.attempts) > 1 else ""
     elements = f", {task.elements}" if task.progress else ""
     error = f", {attempt.error}" if attempt.error else ""
@@ -191,8 +191,8 @@ def _ticks(axis: _Axis, bottom: float) -> list[str]:
             x = axis.x(execution.started + count * step, number + 1)
             parts.append(f'<line class="tick" x1="{x:.1f}" y1="0" x2="{x:.1f}" y2="{bottom:.0f}"/>')
             text = duration_text(count * step) if count else ("0" if number == 0 else f"resume {number}")
-            place = f'x="{x + 2:.1f}"' if x < WIDTH - LABEL else f'x="{x - 2:.1f}" text-anchor="end"'
-            parts.append(f'<text class="tick" {place} y="{bottom + 14:.0f}">{text}</text>')
+            position = f'x="{x + 2:.1f}"' if x < WIDTH - LABEL else f'x="{x - 2:.1f}" text-anchor="end"'
+            parts.append(f'<text class="tick" {position} y="{bottom + 14:.0f}">{text}</text>')
     return parts
 
 
