@@ -111,15 +111,18 @@ class _Printer:
         shows_progress: whether another observer shows these elements.
     """
 
+    events: tuple[type[Event], ...] = (RunStopping, ElementFailed)
+    _maps: frozenset[str] = frozenset()  # tasks of which an element was left out
+
     def __init__(self, shows_progress: bool) -> None:
-        self.events: tuple[type[Event], ...] = (RunStopping,) if shows_progress else (RunStopping, ElementFailed)
-        self._maps: set[str] = set()  # tasks of which an element was left out
+        if shows_progress:
+            self.events = (RunStopping,)
 
     def __call__(self, event: Any) -> None:
         if type(event) is RunStopping:
             message = _run_stopping(event)[1]
         elif event.outcome == "drop" and event.task not in self._maps:
-            self._maps.add(event.task)
+            self._maps |= {event.task}
             message = f"{_element_failed(event)[1]} (Others that fail are not printed; results.failed has all of them.)"
         else:
             return

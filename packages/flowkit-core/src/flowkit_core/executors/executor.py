@@ -64,7 +64,8 @@ class SerialExecutor:
     name = "serial"
 
     def __init__(self, max_workers: int | None = None) -> None:
-        checked_workers(max_workers)
+        if max_workers is not None:
+            checked_workers(max_workers)
         self._closed = False
 
     def execute(self, run: Run) -> None:

@@ -79,7 +79,10 @@ def name_of(executor: Executor) -> str:
 
 def find_factory(name: str) -> Callable[..., Executor] | None:
     """Return the factory of an executor by name; None if there is none."""
-    if name not in _factories and name in PROVIDED_BY:
+    factory = _factories.get(name)
+    if factory is not None:
+        return factory
+    if name in PROVIDED_BY:
         _import(PROVIDED_BY[name])  # registers it, also in applications without metadata, such as frozen ones
     if name not in _factories:
         points = _entry_points().get(name, [])

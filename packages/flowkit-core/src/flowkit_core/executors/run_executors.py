@@ -52,14 +52,15 @@ class RunExecutors:
         coroutines: Sequence[Node] = (),
         max_async: int | None = None,
     ) -> None:
-        self._owned: list[Executor] = []
         self._max_workers = max_workers
         self.others: dict[int, Executor] = {}
+        is_mapping = type(executor) is not str and hasattr(executor, "keys")
+        if not (is_mapping or placed or coroutines):
+            self.default, is_owned = resolve_executor(executor, max_workers)
+            self._owned = [self.default] if is_owned else []
+            return
+        self._owned = []
         try:
-            is_mapping = type(executor) is not str and hasattr(executor, "keys")
-            if not (is_mapping or placed or coroutines):
-                self.default = self._resolve(executor)
-                return
             given = _checked_mapping(executor) if is_mapping else {"default": executor}
             known = {"default": self._resolve(given.get("default"))}
             self.default = known["default"]

@@ -465,20 +465,22 @@ class Graph:
 
         return [node.task if node.mapped is None else planned_task(node.task, node.mapped) for node in self.nodes]
 
-    def check_params(self, params: Mapping[str, Any]) -> None:
+    def check_params(self, params: Mapping[str, Any] | None) -> None:
         """Check that ``params`` fills every open parameter without a default, and has no other names.
 
         Args:
-            params: parameter name, or ``"task.parameter"`` -> value.
+            params: parameter name, or ``"task.parameter"`` -> value; None means no values.
 
         Raises:
-            BindingError: a parameter without a default is not filled, or no task has an open parameter of a name.
+            BindingError: it is no mapping of names, a parameter without a default is not filled, or no task has an open
+                parameter of a name.
         """
-        if params or self._open:
+        if params is not None or self._open:
             from .open_parameters import check_open
 
+            given = {} if params is None else params
             known: Callable[[], Sequence[str]] = self._known if self._known is not None else tuple
-            check_open(self.nodes, self.names, self._open, params, self._remedy, self._filled_remedy, known)
+            check_open(self.nodes, self.names, self._open, given, self._remedy, self._filled_remedy, known)
 
     def _filled_remedy(self, task: str, _parameter: str, upstream: str) -> str:
         """Return the fix for a name in ``params`` that an upstream fills, for a DAG or for a Flow."""

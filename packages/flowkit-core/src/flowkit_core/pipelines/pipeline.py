@@ -472,7 +472,7 @@ class Pipeline(UsableAsTask):
             check_known("plan()", unknown, ("state", "params", "resume_max_age", "refresh"), CHECK_ALIASES)
         check_seconds("resume_max_age", resume_max_age)
         graph = self.graph()
-        _running().check_params(graph, params)
+        graph.check_params(params)
         return plan_run(graph, state, params or {}, resume_max_age, refresh)
 
     def _replay(self, record: Any, task: str) -> Any:

@@ -42,7 +42,8 @@ def observers_of_run(
         MissingDistributionError: a report or progress is wanted, and flowkit-view is not installed.
         OSError: the file of the report cannot be there.
     """
-    check_switch("progress", progress)
+    if progress is not False:
+        check_switch("progress", progress)
     found = [*checked_observers(observers), *log_observer(is_recorded=is_recorded, shows_progress=progress)]
     if report is not None:
         from flowkit_core.recorded.reports import report_observer

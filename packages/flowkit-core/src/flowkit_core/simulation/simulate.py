@@ -235,7 +235,7 @@ class _Setup:
                 f"simulate(params=...) is {short_repr(params)}, but must map parameter names to values: "
                 f"write params={{'name': ...}}"
             )
-        self.graph.check_params(params or {})
+        self.graph.check_params(params)
         options["pools"] = pools_of_run(self.graph, pipeline.pools, options["pools"])
         names = self.graph.names
         self.homes = {node.index: home_of(node) for node in self.graph.nodes if home_of(node) != "default"}

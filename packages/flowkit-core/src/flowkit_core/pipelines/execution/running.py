@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from _thread import get_ident
 
 from flowkit_core._checks import check_seconds, check_switch, checked_names, checked_workers
 from flowkit_core._first_run import record_first_run
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core._warnings import warn
+from flowkit_core.context import workers
 from flowkit_core.executors.drive import drive
 from flowkit_core.executors.run_executors import RunExecutors
 from flowkit_core.pipelines.execution.hooks import HOOK_OPTIONS, Hooks
@@ -16,7 +18,7 @@ from flowkit_core.pipelines.run_observers import observers_of_run
 from flowkit_core.results import Results
 from flowkit_core.retry import own_random
 from flowkit_core.runs.run import Run
-from flowkit_core.runs.worker import current_worker, restore_worker
+from flowkit_core.runs.worker import restore_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -125,7 +127,7 @@ def run_graph(
     params = options.params
     link = None if options.rerun is None and options.of is None else _link(graph, options)
     params = params if link is None else link.params
-    check_params(graph, params)
+    graph.check_params(params)
     kept: Sequence[str] | None = None
     if options.keep is not None:
         kept = checked_names("run(keep=...)", options.keep, (*graph.names, *graph.aliases), repr(graph.name))
@@ -139,7 +141,7 @@ def run_graph(
         new_run = limited_run(graph, options.pipeline.pools, options.pools)
     recorder: RunRecorder | None = None
     run: Run | None = None
-    outer = current_worker()
+    outer = workers.get(get_ident())
     executors = RunExecutors(options.executor, options.max_workers, graph.placed, graph.coroutines, options.max_async)
     try:
         recorder = _recorder(graph, params, options, link)
@@ -153,11 +155,11 @@ def run_graph(
             grace=options.grace,
             timeout=options.timeout,
             observers=observers,
-            run_id=_new_run_id() if recorder is None else recorder.run_id,
+            run_id=os.urandom(8).hex() if recorder is None else recorder.run_id,
             random=_random,
             recorder=recorder,
             keep=kept,
-            hooks=_hooks(hooks, graph),
+            hooks=_hooks(hooks, graph) if hooks or graph.hooked or graph.inlined else None,
             caller=caller,
         )
         if not graph.nodes:
@@ -166,10 +168,10 @@ def run_graph(
             warn_empty(run)
         error = drive(run, executors)
     except BaseException as trouble:
+        restore_worker(outer)  # an interrupt may have left another one
         _give_up(run, recorder, trouble)
         raise
     finally:
-        restore_worker(outer)
         del outer  # a reference cycle, if the run is in a task whose error refers to this frame
         executors.close()
     results = Results._of(run)
@@ -184,24 +186,6 @@ def run_graph(
     finally:
         # tracebacks of failed tasks refer to this frame; its locals would form a reference cycle with the errors
         del graph, hooks, options, caller, params, link, observers, recorder, run, executors, results, error
-
-
-def check_params(graph: Graph, params: Any) -> None:
-    """Check the argument ``params`` of ``run()``.
-
-    Raises:
-        TypeError: it is not a mapping of names.
-        BindingError: a parameter without a default is not filled, or no task has an open parameter of a name.
-    """
-    if params is not None:
-        from flowkit_core.graphs.open_parameters import check_params_type
-
-        check_params_type(params)
-    graph.check_params(params or {})
-
-
-def _new_run_id() -> str:
-    return os.urandom(8).hex()
 
 
 def _link(graph: Graph, options: RunOptions) -> Link:
@@ -224,7 +208,7 @@ def _recorder(graph: Graph, params: Any, options: RunOptions, link: Link | None)
     return RunRecorder(
         graph,
         options.state,
-        run_id=_new_run_id(),
+        run_id=os.urandom(8).hex(),
         params=params or {},
         resume=options.resume,
         resume_max_age=options.resume_max_age,
