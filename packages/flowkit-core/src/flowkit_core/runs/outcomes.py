@@ -40,17 +40,15 @@ class OutcomeRules:
     exiting = has_handles = False
     mapping: RunMapping  # only if the graph has mapped nodes
     on_stop: Callable[[], None] | None = None
-    early_stop: BaseException | None = None
-    record_error: Exception | None = None
-    timeout: float | None = None
-    caller: AsyncCaller | None = None
+    fast_path = _unchecked = False
+    timeout: float | None
+    caller: AsyncCaller | None
     _stop_is_new = False  # whether `on_stop` is to be called
     fetches_at_once = False  # whether handles are fetched when they arrive
 
     def __init__(
         self,
         graph: Graph,
-        *,
         fail_fast: bool,
         observers: Iterable[Observer],
         run_id: str,
@@ -67,7 +65,8 @@ class OutcomeRules:
         self.report = RunReport(graph, self.state)
         self._random = random
         self._recorder = recorder
-        self.fast_path = self._unchecked = False
+        self.early_stop: BaseException | None = None
+        self.record_error: Exception | None = None
 
     # ---- phases ----------------------------------------------------------------------------------------------------
 

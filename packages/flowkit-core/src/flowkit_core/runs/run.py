@@ -109,9 +109,9 @@ class Run(OutcomeRules):
         (<Run by hand: 2 succeeded>, {'one': 1, 'two': 2})
     """
 
+    loop: AbstractEventLoop | None = None
     limits: Admission | None = None
     on_ready: Callable[[Sequence[Node]], None] | None = None
-    _hooks: Any = None
     _kept: KeptResults | None = None
     _admitted: Container[Any] = ()
     """Nodes and elements that have waited for a pool: their conditions were evaluated, their caches looked at."""
@@ -132,19 +132,18 @@ class Run(OutcomeRules):
         hooks: Any = None,
         caller: AsyncCaller | None = None,
     ) -> None:
-        super().__init__(
-            graph, fail_fast=fail_fast, observers=observers, run_id=run_id, random=random, recorder=recorder
-        )
+        super().__init__(graph, fail_fast, observers, run_id, random, recorder)
         self.params = dict(params) if params else {}
         self.grace = grace
         self.timeout = timeout
         self.caller = caller
-        self.loop: AbstractEventLoop | None = None if caller is None else caller.loop
+        if caller is not None:
+            self.loop = caller.loop
         self.facts = Facts(run_id, graph.name, self.params, recorder)
         self.has_task_observers = self.events.wants(TaskStarted) or self.events.wants(TaskSucceeded)
         self._worker_of: dict[int, str] = {}  # of calls in other processes
+        self._hooks = hooks
         if hooks is not None:  # not a task observer: nodes with a hook for success are not simple
-            self._hooks = hooks
             self.events.add(hooks)
         # whether `call` needs no check for simple nodes
         self._unchecked = not (self.params and graph.simple_nodes_take(self.params))
@@ -156,7 +155,8 @@ class Run(OutcomeRules):
             from .kept_results import KeptResults
 
             self._kept = KeptResults(graph, keep, self.state)
-        self.fast_path = self._unchecked and not (self.has_task_observers or self.recorded or keep is not None)
+        is_recorded = recorder is not None and recorder.records
+        self.fast_path = self._unchecked and not (self.has_task_observers or is_recorded or keep is not None)
         if recorder is not None:
             recorder.commit = self._commit
             self.state.source_of, self.state.outdated_of = recorder.sources, recorder.outdated
@@ -537,17 +537,18 @@ class Run(OutcomeRules):
 
         Tracebacks and abandoned threads may still refer to the run.
         """
-        errors: list[BaseException] = [*self.state.error_of.values(), *self.state.unrecorded_of.values()]
-        if self.record_error is not None:
-            errors.append(self.record_error)
+        state = self.state
+        if state.error_of or state.unrecorded_of or state.stages or self.record_error is not None:
+            errors: list[BaseException] = [*state.error_of.values(), *state.unrecorded_of.values()]
+            if self.record_error is not None:
+                errors.append(self.record_error)
+            errors += [error for stage in state.stages.values() for error in stage.error_of.values()]
+            clear_frames(errors)
         if self.graph.mapped:
-            errors += [error for stage in self.state.stages.values() for error in stage.error_of.values()]
             self.mapping.close()
-        clear_frames(errors)
-        self.state.release()
+        state.release()
         self.events.close()
-        self._hooks = None
         self.facts.close()
-        self._recorder = None
+        self._hooks = self._recorder = None
         self.params = {}
         self.record_error = self.early_stop = None

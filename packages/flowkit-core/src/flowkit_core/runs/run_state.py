@@ -22,42 +22,28 @@ if TYPE_CHECKING:
 ABSENT: Any = object()
 """Placeholder for a missing value."""
 _NO_NODES: tuple[Node, ...] = ()
+_NOTHING: Mapping[Any, Any] = {}
 
 
 class RunSummary:
     """States, durations, attempts, reasons and errors of the tasks of one run, by node index.
 
-    It has no reference to the graph, the values or the parameters. `RunState` describes the fields.
-
-    Args:
-        names: names of the tasks, in topological order.
+    It has no reference to the graph, the values or the parameters. `RunState` describes the fields, and makes it.
     """
 
-    def __init__(self, names: Sequence[str]) -> None:
-        self.names = names
-        self.codes = bytearray(len(names))
-        self.seconds = [0.0] * len(names)
-        self.attempt_of: dict[int, int] = {}
-        self.reason_of: dict[int, str] = {}
-        self.error_of: dict[int, BaseException] = {}
-        self.source_of: dict[int, str] = {}
-        self.outdated_of: Mapping[int, str] = {}
-        self.unrecorded_of: dict[int, Exception] = {}
-        self.elements_of: dict[str, Any] = {}  # `Elements` of the mapped tasks, by name
-        self.consumed: dict[int, str] = {}  # results that were iterators -> the mapped task that has consumed them
-        self.kept: frozenset[str] | None = None  # names of the tasks whose results are returned; None for all
-        self.aliases: Mapping[str, int] = {}  # names of pipeline tasks -> index of the task whose result is the output
-
-    def summary(self) -> RunSummary:
-        """Return a `RunSummary` that shares the large containers with this object."""
-        other = RunSummary.__new__(RunSummary)
-        other.names, other.seconds, other.codes = self.names, self.seconds, self.codes
-        other.attempt_of, other.reason_of = self.attempt_of, self.reason_of
-        other.outdated_of, other.kept, other.aliases = self.outdated_of, self.kept, self.aliases
-        other.source_of, other.error_of = dict(self.source_of), dict(self.error_of)
-        other.unrecorded_of = dict(self.unrecorded_of)
-        other.consumed, other.elements_of = self.consumed, self.elements()
-        return other
+    names: Sequence[str]  # of the tasks, in topological order
+    codes: bytearray
+    seconds: list[float]
+    attempt_of: dict[int, int]
+    reason_of: dict[int, str]
+    error_of: dict[int, BaseException]
+    source_of: dict[int, str]
+    outdated_of: Mapping[int, str]
+    unrecorded_of: dict[int, Exception]
+    elements_of: Mapping[str, Any] = _NOTHING  # `Elements` of the mapped tasks, by name
+    consumed: dict[int, str]  # results that were iterators -> the mapped task that has consumed them
+    kept: frozenset[str] | None  # names of the tasks whose results are returned; None for all
+    aliases: Mapping[str, int]  # names of pipeline tasks -> index of the task whose result is the output
 
     def elements(self) -> dict[str, Any]:
         """Return the `Elements` of each mapped task, by name."""
@@ -172,9 +158,19 @@ class RunState(RunSummary):
     """
 
     def __init__(self, graph: Graph) -> None:
-        super().__init__(graph.names)
-        self.aliases = graph.aliases
-        self.values: list[Any] = [ABSENT] * len(graph.nodes)
+        self.names, self.aliases = graph.names, graph.aliases
+        count = len(self.names)
+        self.codes = bytearray(count)
+        self.seconds = [0.0] * count
+        self.values: list[Any] = [ABSENT] * count
+        self.attempt_of = {}
+        self.reason_of = {}
+        self.error_of = {}
+        self.source_of = {}
+        self.unrecorded_of = {}
+        self.consumed = {}
+        self.kept = None
+        self.outdated_of = _NOTHING
         self.retry_of: dict[int, BaseException] = {}
         self.stages: dict[int, Any] = {}
         self.countdowns: list[Iterator[int | None]] = countdowns(graph.countdowns)
@@ -183,6 +179,19 @@ class RunState(RunSummary):
         for index, node in self._early.items():
             if node.task.trigger == "one_success":
                 self.countdowns[index] = first_only()
+
+    def summary(self) -> RunSummary:
+        """Return a `RunSummary` that shares the large containers with this object."""
+        other = RunSummary()
+        other.names, other.seconds, other.codes = self.names, self.seconds, self.codes
+        other.attempt_of, other.reason_of = self.attempt_of, self.reason_of
+        other.outdated_of, other.kept, other.aliases = self.outdated_of, self.kept, self.aliases
+        other.source_of, other.error_of = self.source_of.copy(), self.error_of.copy()
+        other.unrecorded_of = self.unrecorded_of.copy()
+        other.consumed = self.consumed
+        if self.stages:
+            other.elements_of = self.elements()
+        return other
 
     def ready_after(self, node: Node) -> Sequence[Node]:
         """Count down the downstreams of a node that has ended; return those that are ready now."""
@@ -253,7 +262,7 @@ class RunState(RunSummary):
         if self.aliases:
             return self._succeeded_with_aliases()
         if codes.count(SUCCEEDED) == len(names) and self.kept is None and not (self.source_of or self.consumed):
-            return dict(zip(names, self.values, strict=True))
+            return dict(zip(names, self.values))
         found = zip(names, codes, self.values, strict=True)
         return {name: value for name, code, value in found if code == SUCCEEDED and value is not ABSENT}
 

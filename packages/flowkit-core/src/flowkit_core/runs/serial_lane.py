@@ -31,7 +31,6 @@ class SerialLane:
     window = 1
 
     def __init__(self) -> None:
-        self._ready: deque[Node] | RankedQueue = deque()
         self._wake_up = WakeUp()
         self._worker: Worker | None = None  # None before and after the run
 
@@ -39,11 +38,11 @@ class SerialLane:
         """Prepare for the run."""
         self._session = session
         self._timers = Timers()
+        self._ready: deque[Node] | RankedQueue = deque(session.first_nodes(self))
         if session.run.is_ranked:
             from flowkit_core.runs.limits.ranked_queue import RankedQueue
 
-            self._ready = RankedQueue((), session.run.graph)
-        self._ready.extend(session.first_nodes(self))
+            self._ready = RankedQueue(self._ready, session.run.graph)
 
     def put(self, nodes: Sequence[Node]) -> None:
         """Take nodes that are ready."""
@@ -53,7 +52,7 @@ class SerialLane:
     def work(self) -> None:
         """Run nodes in the calling thread until the run is over."""
         session, ready, run, timers = self._session, self._ready, self._session.run, self._timers
-        put = session.router(self, ready.append)
+        put = ready.append if session.has_one_lane else session.router(self, ready.append)
         worker = self._worker = Worker(run, session.context)
         while True:
             rest = worker.run_fast_path(ready.popleft, put, perf_counter)

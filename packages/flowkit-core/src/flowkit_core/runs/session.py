@@ -10,6 +10,7 @@ from __future__ import annotations
 from _thread import allocate_lock
 from contextvars import copy_context
 from functools import partial
+from time import monotonic
 
 from flowkit_core._typing import TYPE_CHECKING, Protocol
 from flowkit_core.context import variable
@@ -133,12 +134,11 @@ class Session:
     """
 
     _waiting = False  # whether a thread is in _wait()
+    _timers: Timers | None = None  # of retries, once there is one
     _must_check_caller = _is_stopped = False
     _ends_at: float | None = None  # when the timeout of the run is over
     _end_at: float | None = None  # when the grace of the run ends
     _join_timeout: float | None = None  # seconds for each thread of a lane; None means no limit
-    _error: BaseException | None = None  # of a lane
-    _threads: Sequence[Thread] = ()
     _reports: Sequence[Lane] = ()  # of lanes that are stopping, those that have not named their running calls
     _running: Sequence[Node] = ()  # those that the others have named
 
@@ -153,7 +153,10 @@ class Session:
         self.caller_only_waits = run.timeout is not None or run.caller is not None
         self._lanes = lanes
         self._lane_by_index = lane_by_index or {}
-        self._clock = clock or WakeUp()
+        self._clock = clock  # None until a thread waits
+        self._now = monotonic if clock is None else clock.now
+        self._error: BaseException | None = None  # of a lane
+        self._threads: Sequence[Thread] = ()
         self.context = copy_context()
         if variable.get() is not None:  # the run is inside a task: its own tasks have contexts of their own
             self.context.run(variable.set, None)
@@ -166,11 +169,10 @@ class Session:
         self.has_one_lane = not is_shared
         self.starts_threads = is_shared or self.caller_only_waits
         self._first_nodes = run.start()
-        self._timers = Timers(self._clock.now)
         self._lock = allocate_lock()
         run.on_stop = self._stop
         if limits is not None:
-            limits.now, limits.on_alarm, run.on_ready = self._clock.now, self._start_waiting, self.put
+            limits.now, limits.on_alarm, run.on_ready = self._now, self._start_waiting, self.put
         for lane in lanes:
             if lane.makes_handles:
                 run.expect_handles()
@@ -189,8 +191,8 @@ class Session:
     def _prepare_pulling(self, *, is_here: bool) -> None:
         """Prepare mapped nodes for lanes; ``is_here`` says whether the threads of lanes pull lazy inputs."""
         mapping = self.run.mapping
-        if not isinstance(self._clock, WakeUp):
-            mapping.now = self._clock.now  # of a simulation
+        if self._clock is not None:
+            mapping.now = self._now  # of a simulation
         pullers = mapping.pullers
         pullers.context, pullers.pass_on, pullers.fail = self.context, self.proceed, self._fail_pulling
         pullers.is_here = is_here
@@ -312,6 +314,8 @@ class Session:
     def delay(self, retry: Retry) -> None:
         """Put the node of a retry into its lane after the delay, for lanes without timers of their own."""
         with self._lock:
+            if self._timers is None:
+                self._timers = Timers(self._now)
             self._timers.add(retry)
         self._start_waiting()
 
@@ -360,7 +364,7 @@ class Session:
 
     def wake_all(self) -> None:
         """Wake every lane, so that it checks whether the run is over."""
-        self._clock.set()
+        self._wake()
         for lane in self._lanes:
             lane.wake()
 
@@ -376,7 +380,12 @@ class Session:
         try:
             for lane in self._lanes if self.has_one_lane else sorted(self._lanes, key=lambda lane: not lane.may_fork):
                 opened.append(lane)
-                self._open(lane)
+                try:
+                    lane.open(self)
+                except Exception as reason:
+                    if not self.has_one_lane:
+                        add_note(reason, f"flowkit: executor {lane.name!r} could not start")
+                    raise
             self._work()
         except BaseException:
             self.run.cancel("the run was interrupted")
@@ -391,17 +400,8 @@ class Session:
             finally:
                 del error  # its traceback refers to this frame
 
-    def _open(self, lane: Lane) -> None:
-        try:
-            lane.open(self)
-        except Exception as error:
-            if not self.has_one_lane:
-                add_note(error, f"flowkit: executor {lane.name!r} could not start")
-            raise
-
     def _work(self) -> None:
         if not self.starts_threads and self._lanes[0].has_loop:
-            self._attach_caller()
             self._lanes[0].work()
             return
         loops = [lane for lane in self._lanes if lane.has_loop]
@@ -410,9 +410,11 @@ class Session:
         if loops and not self.caller_only_waits:
             led = loops.pop(0)
         if self.run.timeout is not None:
-            self._ends_at = self._clock.now() + self.run.timeout
-        self._waiting = led is None  # before nodes are put: of two waiting threads, one would miss the end of the run
-        self._attach_caller()
+            self._ends_at = self._now() + self.run.timeout
+        if led is None:  # before nodes are put: of two waiting threads, one would miss the end of the run
+            self._waiting, self._clock = True, self._clock or WakeUp()
+        if self.run.caller is not None:  # it may cancel the run from now on
+            self.run.caller.attach(self)
         for lane in loops:
             self.work_in_thread(lane)
         self.put([node for node in self._first_nodes if not self.lane_of(node).has_loop])
@@ -421,11 +423,6 @@ class Session:
             self.wake_all()
         else:
             self._wait()
-
-    def _attach_caller(self) -> None:
-        """Let the coroutine that waits for the run cancel it from now on."""
-        if self.run.caller is not None:
-            self.run.caller.attach(self)
 
     def work_in_thread(self, lane: Lane) -> None:
         """Run the loop of a lane in a thread of its own."""
@@ -448,7 +445,7 @@ class Session:
                 self._stop_for_caller()
                 continue
             with self._lock:
-                due = self._timers.due(self.run)
+                due = self._timers.due(self.run) if self._timers else ()
                 seconds = self._timers.wait() if self._timers else None
             self.put(due)
             if self.run.limits is not None:
@@ -456,20 +453,20 @@ class Session:
                 left = self.run.limits.seconds_left()
                 seconds = left if seconds is None or (left is not None and left < seconds) else seconds
             if self._ends_at is not None:
-                left = self._ends_at - self._clock.now()
+                left = self._ends_at - self._now()
                 if left <= 0:
                     self._ends_at = None
                     self._time_out()
                     continue
                 seconds = left if seconds is None else min(left, seconds)
             if self._end_at is not None:
-                left = self._end_at - self._clock.now()
+                left = self._end_at - self._now()
                 if left <= 0:
                     self._end_at, self._join_timeout = None, 0.0
                     self._end_calls()
                     continue
                 seconds = left if seconds is None else min(left, seconds)
-            if not due:
+            if not due and self._clock is not None:
                 self._clock.wait(seconds)
 
     def _time_out(self) -> None:
@@ -498,7 +495,7 @@ class Session:
     def _start_grace(self) -> None:
         if self._end_at is None:
             grace = self.run.grace
-            self._end_at = self._clock.now() + (STOP_GRACE if grace is None else grace)
+            self._end_at = self._now() + (STOP_GRACE if grace is None else grace)
 
     def _end_calls(self) -> None:
         """End running calls, because the grace of the run is over."""
@@ -508,12 +505,19 @@ class Session:
     def _start_waiting(self) -> None:
         with self._lock:
             start, self._waiting = not self._waiting, True
+            if self._clock is None:
+                self._clock = WakeUp()
         if start:
             try:
                 self._start_thread(self._wait_in_thread, "flowkit-timers")
             except RuntimeError as error:  # the system cannot start more threads
                 self.fail(self._lanes[0].name, error)
-        self._clock.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        """Wake the thread that waits, if there is one: one that waits later looks at everything first."""
+        if self._clock is not None:
+            self._clock.set()
 
     def _wait_in_thread(self) -> None:
         try:
@@ -536,7 +540,7 @@ class Session:
             self._reports = self._lanes
             for lane in self._lanes:
                 lane.stop(end_calls=False)
-            self._clock.set()  # nodes that wait for a retry end now
+            self._wake()  # nodes that wait for a retry end now
         if self.run.exiting or self.run.grace is not None:
             self._start_grace()
             self._start_waiting()
@@ -549,13 +553,14 @@ class Session:
             run.on_ready = run.limits.on_alarm = None
         if run.caller is not None:
             run.caller.attach(None)
-        self._clock.set()
-        if self._join_timeout is None and run.cancelled:
-            self._join_timeout = JOIN_TIMEOUT
+        self._wake()
         try:
+            if self._threads and self._join_timeout is None and run.cancelled:
+                self._join_timeout = JOIN_TIMEOUT
             for thread in self._threads:
                 thread.join(self._join_timeout)
-            run.fetch_handles()  # also of an interrupted run; a second Ctrl-C ends that
+            if run.has_handles:
+                run.fetch_handles()  # also of an interrupted run; a second Ctrl-C ends that
         finally:  # a second Ctrl-C must not keep lanes open
             running = self._close_lanes(opened)
         if run.graph.mapped:

@@ -21,8 +21,8 @@ _LONGEST_WAIT = 3600.0  # some waits of the operating system have a maximum
 _order = count()  # of entries that are due at the same time
 
 
-class Timers:
-    """Nodes that wait for a retry, ordered by the time at which they are due.
+class Timers(list["tuple[float, int, Node]"]):
+    """Nodes that wait for a retry: a heap, ordered by the time at which they are due.
 
     Args:
         clock: returns the current time in seconds.
@@ -33,33 +33,29 @@ class Timers:
         0.0
     """
 
-    __slots__ = ("_clock", "_heap")
+    __slots__ = ("_clock",)
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
-        self._heap: list[tuple[float, int, Node]] = []
-
-    def __len__(self) -> int:
-        return len(self._heap)
 
     def add(self, retry: Retry) -> None:
         """Add the node of a retry, due after its delay."""
-        heappush(self._heap, (self._clock() + retry.delay, next(_order), retry.node))
+        heappush(self, (self._clock() + retry.delay, next(_order), retry.node))
 
     def wait(self) -> float:
         """Return the seconds until the first node is due, at most an hour; 0 if one is due or there are none."""
-        return min(max(0.0, self._heap[0][0] - self._clock()), _LONGEST_WAIT) if self._heap else 0.0
+        return min(max(0.0, self[0][0] - self._clock()), _LONGEST_WAIT) if self else 0.0
 
     def due(self, run: Run) -> list[Node]:
         """Remove and return the nodes that are due, and those that may not start because the run is stopping."""
         now = self._clock()
         nodes = []
-        if run.stopping and (stopped := [entry for entry in self._heap if not run.may_start(entry[2])]):
+        if run.stopping and (stopped := [entry for entry in self if not run.may_start(entry[2])]):
             nodes = [entry[2] for entry in stopped]
-            self._heap = [entry for entry in self._heap if run.may_start(entry[2])]
-            heapify(self._heap)
-        while self._heap and self._heap[0][0] <= now:
-            nodes.append(heappop(self._heap)[2])
+            self[:] = [entry for entry in self if run.may_start(entry[2])]
+            heapify(self)
+        while self and self[0][0] <= now:
+            nodes.append(heappop(self)[2])
         return nodes
 
 
