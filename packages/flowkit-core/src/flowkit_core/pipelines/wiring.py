@@ -310,6 +310,19 @@ def checked_map(
             raise TypeError(f"{task.name}.map() takes no values of parameters: {_mapping_over(task, value, name)}")
     if unknown:
         check_known(f"{task.name}.map()", unknown, MAP_OPTIONS, MAP_ALIASES)
+    _check_mapped_names(task, parameters, names)
+    _check_count(task.name, "map(limit=)", limit)
+    _check_count(task.name, "map(chunk=)", chunk)
+    if errors not in ERRORS:
+        kind = TaskOptionError if isinstance(errors, str) else TaskOptionTypeError
+        guess = did_you_mean(errors, ERRORS) if isinstance(errors, str) else ""
+        raise kind(task.name, "map(errors=)", errors, f"'raise', 'drop' or 'return'{guess}")
+    _check_label(task.name, label)
+    return MapOptions(limit, errors, label, chunk)
+
+
+def _check_mapped_names(task: Any, parameters: Sequence[Any], names: Parameters) -> None:
+    """Check that the arguments of ``map()`` are names of parameters of the function."""
     for name in parameters:
         if not isinstance(name, str):
             first = next(iter(names.names), "row")
@@ -323,23 +336,21 @@ def checked_map(
                 f"{task.name}.map() names {name!r}, but the function has no such parameter{guess}; its signature is "
                 f"{task.name}{names}"
             )
-    for option, value in (("limit", limit), ("chunk", chunk)):
-        if value is None:
-            continue
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise TaskOptionTypeError(task.name, f"map({option}=)", value, "an integer of at least 1, or None")
-        if value < 1:
-            raise TaskOptionError(task.name, f"map({option}=)", value, "an integer of at least 1, or None")
-    if errors not in ERRORS:
-        kind = TaskOptionError if isinstance(errors, str) else TaskOptionTypeError
-        guess = did_you_mean(errors, ERRORS) if isinstance(errors, str) else ""
-        raise kind(task.name, "map(errors=)", errors, f"'raise', 'drop' or 'return'{guess}")
+
+
+def _check_count(task: str, option: str, value: Any) -> None:
+    allowed = "an integer of at least 1, or None"
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+        raise TaskOptionTypeError(task, option, value, allowed)
+    if value is not None and value < 1:
+        raise TaskOptionError(task, option, value, allowed)
+
+
+def _check_label(task: str, label: Any) -> None:
     if label is not None and not callable(label):
-        raise TaskOptionTypeError(task.name, "map(label=)", label, "a function of the mapped value, or None")
+        raise TaskOptionTypeError(task, "map(label=)", label, "a function of the mapped value, or None")
     if label is not None and is_coroutine_function(label):
-        allowed = "a plain function, not an async one: it is not awaited"
-        raise TaskOptionTypeError(task.name, "map(label=)", label, allowed)
-    return MapOptions(limit, errors, label, chunk)
+        raise TaskOptionTypeError(task, "map(label=)", label, "a plain function, not an async one: it is not awaited")
 
 
 def _mapping_over(task: Any, value: Any, parameter: str) -> str:

@@ -547,14 +547,7 @@ class Checker:
         }
         own = dict(params_of(node, self._options["params"] or {}))
         if record.element is not None:
-            for column in self._maps.columns(node):
-                state, item = self._maps.item(column, record.element)
-                if column.source is None:
-                    own[column.parameter or ""] = item
-                elif state == "succeeded":
-                    values[column.source] = item
-                else:
-                    values.pop(column.source, None)
+            self._maps.take_items(node, record.element, values, own)
         for parameter, source in (*named.items(), *named_rest.items()):
             if source in values:
                 value, is_known = values[source], values[source] is not UNKNOWN

@@ -171,6 +171,24 @@ class MapModel:
                 found.append(name)
         return found
 
+    def take_items(self, node: Node, element: int, values: dict[int, Any], own: dict[str, Any]) -> None:
+        """Replace the mapped inputs of a node by their items for an element.
+
+        Args:
+            node: the mapped node.
+            element: number of the element.
+            values: index of each upstream that has a result -> the result.
+            own: each open parameter -> its value in ``params``.
+        """
+        for column in self.columns(node):
+            state, item = self.item(column, element)
+            if column.source is None:
+                own[column.parameter or ""] = item
+            elif state == "succeeded":
+                values[column.source] = item
+            else:
+                values.pop(column.source, None)
+
     def item(self, column: _Column, element: int) -> tuple[str, Any]:
         """Return the state of an item of a mapped input, as it counts for the element that takes it, and its value."""
         if not column.is_mapped or column.source is None:
