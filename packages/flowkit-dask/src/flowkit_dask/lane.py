@@ -7,22 +7,19 @@ upstreams have ended. Workers report the start and the end of each call: see `Re
 from __future__ import annotations
 
 import pickle
-from collections import deque
 from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from distributed import KilledWorker
 
-from flowkit_core import ExecutorError, Outcome, Retry, SerializationError, TaskTimeoutError
+from flowkit_core import ExecutorError, Outcome, SerializationError, TaskTimeoutError
+from flowkit_core.executors.submitting_lane import SubmittingLane
 from flowkit_core.runs.call import Call, fetch_and_release
 from flowkit_core.runs.exception_transport import unpack_error
 from flowkit_core.runs.handle import is_handle
-from flowkit_core.runs.limits.ranked_queue import RankedQueue
 from flowkit_core.runs.mapping.element import Block, Element
 from flowkit_core.runs.states import CANCELLED, FAILED, SKIPPED, SUCCEEDED, Phase
-from flowkit_core.runs.timers import Timers
-from flowkit_core.runs.wake_up import WakeUp
 
 from . import reporter
 from .blocks import BLOCK_SECONDS, unpacked
@@ -43,7 +40,7 @@ if TYPE_CHECKING:
     from flowkit_core.runs.call import Condition
     from flowkit_core.runs.session import Session
 
-    from .event_hub import Place, Report
+    from .event_hub import Place
     from .reporter import Record
     from .submissions import Submission
 
@@ -57,7 +54,7 @@ STOP_TIMEOUT = 2.0
 """Seconds that workers have to report which calls are running when the run stops."""
 
 
-class DaskLane:
+class DaskLane(SubmittingLane):
     """The calls of one run that a Dask cluster makes.
 
     Args:
@@ -65,22 +62,16 @@ class DaskLane:
     """
 
     name = "dask"
-    has_loop = makes_handles = True
-    needs_calling_thread = may_fork = False
-    fate_of_unfinished = "abandoned"
+    makes_handles = True
     block_seconds = BLOCK_SECONDS
 
     def __init__(self, client: Client) -> None:
+        super().__init__()
         self._client = client
         self._connection = Connection(client)
         self._was_heard = False  # whether workers have reported anything since the last check
         self._hub = hub_of(client)
-        self._ready: deque[Node] | RankedQueue = deque()
-        self._reports: deque[Report] = deque()
-        self._errors: deque[Submission] = deque()  # whose futures have an exception
-        self._timers = Timers()
-        self._wake_up = WakeUp()
-        self._must_stop = self._must_end = False
+        self._must_end = False  # whether running calls are to be given up
         self._is_stopping = self._is_stopped = False  # whether workers are asked, and whether they have answered
         self._stop_until = 0.0
         self._asked: set[str] | None = None  # workers that were asked to stop the run; None until it is known
@@ -110,35 +101,17 @@ class DaskLane:
         Raises:
             ExecutorError: the client is closed, or has lost the connection.
         """
-        self._session = session
         self._connection.check()
         self._submissions = Submissions(self, self._client, self._hub.topic, session.nodes(self))
         self._deaths = Deaths(self._client, self._submissions)
         self._hub.add(self._client, self._submissions.run, self._receive)
-        if session.run.is_ranked:
-            self._ready = RankedQueue((), session.run.graph)
-        self._ready.extend(session.first_nodes(self))
-
-    def put(self, nodes: Sequence[Node]) -> None:
-        """Queue nodes whose calls are to be submitted."""
-        self._ready.extend(nodes)
-        self._wake_up.set()
-
-    def wake(self) -> None:
-        """Make the loop check whether the run is over."""
-        self._wake_up.set()
-
-    def stop(self, *, end_calls: bool) -> None:
-        """Make the loop withdraw calls that have not started, and give running calls up if asked."""
-        self._must_stop = True
-        self._must_end |= end_calls
-        self._wake_up.set()
+        super().open(session)
 
     def close(self) -> Sequence[Node]:
         """Have the cluster forget all calls; return the nodes whose calls are running."""
         if not hasattr(self, "_submissions"):
             return ()
-        run, submissions = self._session.run, self._submissions
+        run, submissions = self.session.run, self._submissions
         self._hub.remove(self._client, submissions.run)
         running = [each.call for each in submissions.by_ticket.values() if each.worker]
         submissions.close()
@@ -161,53 +134,43 @@ class DaskLane:
         return self._connection.gather(futures, self._is_ending)
 
     def _is_ending(self) -> bool:
-        return self._session.is_over or self._session.run.phase >= Phase.STOPPING
+        return self.session.is_over or self.session.run.phase >= Phase.STOPPING
 
     # ---- the loop ----------------------------------------------------------------------------------------------------
 
-    def work(self) -> None:
-        """Submit calls and pass on their outcomes until the run is over."""
-        session, ready, timers = self._session, self._ready, self._timers
-        route = session.router(self, self._put_here)
-        by_ticket = self._submissions.by_ticket
-        while True:
-            while self._reports:
-                self._take_report(*self._reports.popleft(), route)
-            if self._unfetched:
-                self._fetch_ended(route)
-            while self._errors:
-                self._take_error(self._errors.popleft(), route)
-            if self._must_stop:
-                self._begin_to_stop()
-            if self._is_stopping and self._may_withdraw():
-                self._withdraw(route)
-            if timers:
-                ready.extend(timers.due(session.run))
-            if ready:
-                self._submit(route)
-            self._submissions.send()
-            if self._reports or self._errors:
-                continue
-            if session.is_over or (session.has_one_lane and not (ready or by_ticket or timers)):
-                return
-            if monotonic() >= self._check_at:
-                self._check(route)
-            left = self._check_at - monotonic()
-            if self._is_stopping:
-                left = min(left, self._stop_until - monotonic())
-            if (seconds := session.run.commit_if_due()) is not None:
-                left = min(left, seconds)
-            if not (ready or self._reports or self._errors):
-                self._wake_up.wait(max(0.0, min(left, timers.wait()) if timers else left))
+    @property
+    def has_calls(self) -> bool:
+        """Whether calls are submitted that have not ended."""
+        return bool(self._submissions.by_ticket)
+
+    def submit_ready(self) -> None:
+        """Send ready nodes to the scheduler, and what can be sent ahead with them."""
+        if self._unfetched:
+            self._fetch_ended()
+        for _ in range(min(len(self.ready), MAX_BATCH)):  # reports must not wait for all ready nodes
+            node = self.ready.popleft()
+            if not self._confirm(node):
+                self._submit_node(node)
+        if self._is_stopping and not self.ready and self._may_withdraw():
+            self._withdraw()
+        self._submissions.send()
+
+    def seconds_to_turn(self) -> float:
+        """Return the seconds until the next check; look at the connection and at calls if it is due."""
+        if monotonic() >= self._check_at:
+            self._check()
+        if self.ready:
+            return 0.0
+        until = min(self._check_at, self._stop_until) if self._is_stopping else self._check_at
+        return max(0.0, until - monotonic())
 
     def _receive(self, record: Record, place: Place) -> None:
         """Queue a report; called in the thread of the event loop of the client."""
-        self._reports.append((record, place))
         self._was_heard = True
         self._connection.note_workers()
-        self._wake_up.set()
+        self.call_in_loop(self._take_report, record, place)
 
-    def _check(self, route: Callable[[Node], object]) -> None:
+    def _check(self) -> None:
         """Look at the connection, and at calls whose end no worker has reported.
 
         Raises:
@@ -221,36 +184,24 @@ class DaskLane:
         seen, self._seen_finished = self._seen_finished, set()
         for submission in list(by_ticket.values()):
             if now >= submission.expires_at:
-                self._expire(submission, route)
+                self._expire(submission)
                 continue
             future = submission.future
             if future is None or not (submission.is_ready or self._has_lost_reports):
                 continue
             status = future.status
             if status in ("error", "cancelled") and submission.is_ready:
-                self._errors.append(submission)
+                self.call_in_loop(self._take_error, submission)
             elif status == "finished":
                 if submission.ticket in seen and not submission.held:
                     self._has_lost_reports = True  # those of calls downstream may be lost, too
                     kind = reporter.RETURNED if future.type is NoResult else reporter.SUCCEEDED
                     record = (self._submissions.run, submission.ticket, kind, 0.0, None)
-                    self._reports.append((record, ("", "", 0, "")))
+                    self.call_in_loop(self._take_report, record, ("", "", 0, ""))
                 self._seen_finished.add(submission.ticket)
         self._check_at = monotonic() + CHECK_INTERVAL
 
     # ---- submitting --------------------------------------------------------------------------------------------------
-
-    def _submit(self, route: Callable[[Node], object]) -> None:
-        """Send ready nodes to the scheduler, and what can be sent ahead with them."""
-        for _ in range(min(len(self._ready), MAX_BATCH)):  # reports must not wait for all ready nodes
-            node = self._ready.popleft()
-            if not self._confirm(node):
-                self._submit_node(node, route)
-
-    def _put_here(self, node: Node) -> None:
-        """Queue a node that an outcome has made ready."""
-        if not self._confirm(node):
-            self._ready.append(node)
 
     def _confirm(self, node: Node) -> bool:
         """Return whether the call of a ready node was made ahead; what was reported of it is handled from now on."""
@@ -258,27 +209,28 @@ class DaskLane:
         if submission is None:
             return False
         submission.is_ready = True
-        self._reports.extendleft(reversed(submission.held))
+        for report in submission.held:
+            self.call_in_loop(self._take_report, *report)
         submission.held.clear()
         return True
 
-    def _submit_node(self, node: Node, route: Callable[[Node], object]) -> None:
-        session = self._session
+    def _submit_node(self, node: Node) -> None:
+        session = self.session
         call: Call | Outcome
         if isinstance(node, Block):
             call = session.run.mapping.check_block(node) or Call(node, (), {}, None, 1, None, session.run)
         else:
             call = session.run.call(node)
         if isinstance(call, Outcome):
-            self._finish(node, call, 0.0, None, route)
+            self.finish(node, call)
         elif (call.lookup is not None or node.task.pool is not None) and _is_elsewhere(call.when):
-            self._add(self._submissions.add_condition, call, route)
+            self._add(self._submissions.add_condition, call)
         else:
-            self._submit_call(call, route)
+            self._submit_call(call)
 
-    def _submit_call(self, call: Call, route: Callable[[Node], object]) -> None:
+    def _submit_call(self, call: Call) -> None:
         """Look the result of a call up in a cache, take its slots of pools, and prepare it to be sent."""
-        session, node = self._session, call.node
+        session, node = self.session, call.node
         is_pooled, outcome = node.task.pool is not None, None
         if call.lookup is not None or (is_pooled and call.when is not None):  # before slots are taken
             outcome = session.precheck(call)
@@ -286,23 +238,23 @@ class DaskLane:
         if is_pooled and outcome is None:
             outcome = session.run.admit(node)
         if outcome is not None:
-            self._finish(node, outcome, 0.0, None, route)
-        elif self._add(self._submissions.add, call, route) and node.element is None:
+            self.finish(node, outcome)
+        elif self._add(self._submissions.add, call) and node.element is None:
             self._submit_ahead(node)
 
-    def _add(self, add: Callable[[Call], object], call: Call, route: Callable[[Node], object]) -> bool:
+    def _add(self, add: Callable[[Call], object], call: Call) -> bool:
         """Prepare a call to be sent; return False if it cannot be pickled: then its node has failed."""
         try:
             add(call)
         except Exception as error:
             retryable = not isinstance(error, SerializationError)
-            self._finish(call.node, Outcome(FAILED, error=error, retryable=retryable), 0.0, call.attempt, route)
+            self.finish(call.node, Outcome(FAILED, error=error, retryable=retryable), 0.0, call.attempt)
             return False
         return True
 
     def _submit_ahead(self, node: Node) -> None:
         """Prepare the calls of nodes downstream whose upstreams were all submitted, as far as they need no decision."""
-        submitted, submissions, run = [node], self._submissions, self._session.run
+        submitted, submissions, run = [node], self._submissions, self.session.run
         for each in submitted:  # it grows
             for after in each.downstream:
                 index = after.index
@@ -310,7 +262,7 @@ class DaskLane:
                 self._open_upstreams[index] = left
                 if left or len(submissions.by_ticket) >= MAX_SUBMITTED or index in submissions.by_node:
                     continue
-                if self._session.lane_of(after) is not self or not self._has_all_upstreams(after):
+                if self.session.lane_of(after) is not self or not self._has_all_upstreams(after):
                     continue
                 call = run.ahead(after, takes_handles=True)
                 if call is not None:
@@ -326,7 +278,7 @@ class DaskLane:
         A cached upstream must have succeeded: its result is brought here before it ends, and a task downstream of it
         that was sent ahead could end first.
         """
-        sources, by_node, codes = set(node.arg_sources or ()), self._submissions.by_node, self._session.run.state.codes
+        sources, by_node, codes = set(node.arg_sources or ()), self._submissions.by_node, self.session.run.state.codes
         for index in node.upstream:
             submission = by_node.get(index)
             is_submitted = submission is not None and submission.call.lookup is None and not submission.is_condition
@@ -336,7 +288,7 @@ class DaskLane:
 
     # ---- outcomes ----------------------------------------------------------------------------------------------------
 
-    def _take_report(self, record: Record, place: Place, route: Callable[[Node], object]) -> None:
+    def _take_report(self, record: Record, place: Place) -> None:
         """Handle a report of a worker."""
         _, ticket, kind, seconds, extra = record
         if kind == reporter.STOPPED:
@@ -346,7 +298,7 @@ class DaskLane:
         submission = self._submissions.by_ticket.get(ticket)
         if submission is None:
             if kind != reporter.STARTED and (given_up := self._abandoned.pop(ticket, None)) is not None:
-                self._session.run.end_abandoned(given_up.node, given_up.attempt)
+                self.session.run.end_abandoned(given_up.node, given_up.attempt)
             return
         if kind == reporter.ENDED_LATE:  # it may come before the report of the failure
             submission.has_ended = True
@@ -359,7 +311,7 @@ class DaskLane:
             return
         if submission.is_reported:
             return
-        call, run = submission.call, self._session.run
+        call, run = submission.call, self.session.run
         is_call = kind not in (reporter.SKIPPED, reporter.RETURNED) and not submission.is_condition
         if is_call and not submission.worker:
             run.mark_started(call.node, already=True, attempt=call.attempt)
@@ -375,30 +327,28 @@ class DaskLane:
                 notes, answer = pickle.loads(extra)
                 self._remember(call, notes)
             except Exception as error:  # of the store
-                self._end(submission, Outcome(FAILED, error=error), seconds, route)
+                self._end(submission, Outcome(FAILED, error=error), seconds)
                 return
         if kind == reporter.SUCCEEDED and submission.is_condition:
             self._submissions.drop(submission)
             call.when = None  # it was true
             if run.may_start(call.node):
-                self._submit_call(call, route)
+                self._submit_call(call)
             else:
-                self._ready.append(call.node)
+                self.ready.append(call.node)
         elif kind == reporter.SUCCEEDED:
             future, submission.future = submission.future, None
-            self._take_result(submission, DaskHandle(self, call.node.name, future), answer, seconds, route)
+            self._take_result(submission, DaskHandle(self, call.node.name, future), answer, seconds)
         elif kind == reporter.FAILED:
             self._await_error(submission, seconds)
         elif kind == reporter.RETURNED:
             self._withdraw_call(submission)
         elif kind in (reporter.SKIPPED, reporter.SKIPPED_IN_CALL):
-            self._end(submission, Outcome(SKIPPED, extra), seconds, route)
+            self._end(submission, Outcome(SKIPPED, extra), seconds)
 
-    def _take_result(
-        self, submission: Submission, handle: DaskHandle, answer: Any, seconds: float, route: Callable[[Node], object]
-    ) -> None:
+    def _take_result(self, submission: Submission, handle: DaskHandle, answer: Any, seconds: float) -> None:
         """End a call, unless its result is needed here: then it is fetched before, together with others."""
-        node, run = submission.call.node, self._session.run
+        node, run = submission.call.node, self.session.run
         is_fetched = run.stores_result(node)
         handle.is_returned = run.returns_result(node)
         if node.element is None:
@@ -411,9 +361,9 @@ class DaskLane:
             submission.is_reported = True
             self._unfetched.append((submission, handle, seconds))
         else:
-            self._end(submission, handle, seconds, route)
+            self._end(submission, handle, seconds)
 
-    def _fetch_ended(self, route: Callable[[Node], object]) -> None:
+    def _fetch_ended(self) -> None:
         """Fetch the results of ended calls that are needed here, by the record for example, and end these calls."""
         fetched, self._unfetched = self._unfetched, []
         self.prefetch([handle for _, handle, _ in fetched])
@@ -424,12 +374,12 @@ class DaskLane:
             result: Any = handle
             if isinstance(node, Block):
                 try:
-                    result = unpacked(self._session.run, node, handle)
+                    result = unpacked(self.session.run, node, handle)
                 except Exception as error:
                     result = Outcome(FAILED, error=error)
             elif node.element is not None:
                 result = fetch_and_release(handle)
-            self._end(submission, result, seconds, route)
+            self._end(submission, result, seconds)
 
     @staticmethod
     def _remember(call: Call, notes: dict[str, Any]) -> None:
@@ -441,15 +391,10 @@ class DaskLane:
         """Wait for the exception of a call that has failed, which comes after the report."""
         submission.is_reported = True
         self._seconds_of[submission.ticket] = seconds
-
-        def on_done(_: Any) -> None:
-            self._errors.append(submission)
-            self._wake_up.set()
-
         if submission.future is not None:
-            submission.future.add_done_callback(on_done)
+            submission.future.add_done_callback(lambda _: self.call_in_loop(self._take_error, submission))
 
-    def _take_error(self, submission: Submission, route: Callable[[Node], object]) -> None:
+    def _take_error(self, submission: Submission) -> None:
         """Handle the exception of a future."""
         future = submission.future
         if future is None or submission.ticket not in self._submissions.by_ticket:
@@ -458,7 +403,7 @@ class DaskLane:
         seconds = self._seconds_of.pop(submission.ticket, 0.0)
         if future.status == "cancelled":
             self._connection.check()
-            self._end_or_send_again(submission, self._deaths.error_of_cancelled(submission), route)
+            self._end_or_send_again(submission, self._deaths.error_of_cancelled(submission))
             return
         found = future.exception()
         if isinstance(found, CallFailedError):
@@ -468,7 +413,7 @@ class DaskLane:
             if goes_on:
                 self._abandoned[submission.ticket] = submission.call
             outcome = Outcome(FAILED, error=task_error, retryable=found.retryable, goes_on=goes_on)
-            self._end(submission, outcome, seconds, route)
+            self._end(submission, outcome, seconds)
         elif isinstance(found, WorkerMismatchError):
             raise ExecutorError(f"task {node.name!r} cannot run: {found}; install the same versions") from found
         elif isinstance(found, ModuleNotFoundError) and (found.name or "").startswith("flowkit"):
@@ -477,31 +422,29 @@ class DaskLane:
                 f"install flowkit-dask on all workers (the scheduler does not need it)"
             ) from found
         elif isinstance(found, KilledWorker):
-            self._end_or_send_again(submission, self._deaths.error_of(submission, found), route)
+            self._end_or_send_again(submission, self._deaths.error_of(submission, found))
         else:
             reason = f"could not be passed to the call on the cluster ({summary(found)})"
             error = SerializationError(node.name, "argument", reason, "pass plain data between tasks")
             error.__cause__ = found
-            self._end(submission, Outcome(FAILED, error=error), seconds, route)
+            self._end(submission, Outcome(FAILED, error=error), seconds)
 
-    def _expire(self, submission: Submission, route: Callable[[Node], object]) -> None:
+    def _expire(self, submission: Submission) -> None:
         """Fail the attempt of a call that has taken longer than its timeout, and whose worker does not say so."""
         call = submission.call
         self._abandoned[submission.ticket] = call
         error = TaskTimeoutError(call.node.name, call.timeout or 0.0, "abandoned")
-        self._end(submission, Outcome(FAILED, error=error, goes_on=True), call.timeout or 0.0, route)
+        self._end(submission, Outcome(FAILED, error=error, goes_on=True), call.timeout or 0.0)
 
-    def _end_or_send_again(
-        self, submission: Submission, error: Exception | None, route: Callable[[Node], object]
-    ) -> None:
+    def _end_or_send_again(self, submission: Submission, error: Exception | None) -> None:
         """Fail the task of a call that was lost with its workers; send it again if there is no error."""
         if error is None:
             self._withdraw_call(submission)
         else:
             outcome = Outcome(FAILED, error=error, retryable=not submission.is_condition)
-            self._end(submission, outcome, 0.0, route)
+            self._end(submission, outcome, 0.0)
 
-    def _end(self, submission: Submission, result: Any, seconds: float, route: Callable[[Node], object]) -> None:
+    def _end(self, submission: Submission, result: Any, seconds: float) -> None:
         """Pass the outcome of a call to the run."""
         call = submission.call
         node = call.node
@@ -510,7 +453,7 @@ class DaskLane:
             self._submissions.drop(submission)
         else:
             self._submissions.remove(submission)
-        self._finish(node, result, seconds, call.attempt, route)
+        self.finish(node, result, seconds, call.attempt)
 
     def _void_downstream(self, node: Node) -> None:
         """Give up the calls made ahead that need the result of a node which has none."""
@@ -522,22 +465,12 @@ class DaskLane:
                     self._submissions.drop(submission)
                     ended.append(after)
 
-    def _finish(
-        self, node: Node, result: Any, seconds: float, attempt: int | None, route: Callable[[Node], object]
-    ) -> None:
-        step = self._session.run.finish(node, result, seconds, attempt)
-        if isinstance(step, Retry):
-            self._timers.add(step)
-        else:
-            for after in step:
-                route(after)
-
     # ---- stopping ----------------------------------------------------------------------------------------------------
 
-    def _begin_to_stop(self) -> None:
+    def stop_calls(self, *, end_calls: bool) -> None:
         """Have workers start no more calls, and name those that are running; after that, `_withdraw` is called."""
-        self._must_stop = False
-        if self._session.run.phase >= Phase.CANCELLED or self._is_stopping:
+        self._must_end |= end_calls
+        if self.session.run.phase >= Phase.CANCELLED or self._is_stopping:
             return
         self._is_stopping = True
         self._stop_until = monotonic()
@@ -552,15 +485,15 @@ class DaskLane:
             self._asked = set(self._client.run(reporter.stop_run, run, topic, on_error="ignore"))
         except Exception:  # the connection is lost, which the loop finds
             self._asked = set()
-        self._wake_up.set()
+        self.wake()
 
     def _may_withdraw(self) -> bool:
         return (self._asked is not None and self._asked <= self._answered) or monotonic() >= self._stop_until
 
-    def _withdraw(self, route: Callable[[Node], object]) -> None:
+    def _withdraw(self) -> None:
         """Withdraw the calls that have not started, and name the others; abandon these if asked."""
         self._is_stopping, self._is_stopped = False, True
-        run = self._session.run
+        run = self.session.run
         going_on: list[Node] = []
         for submission in list(self._submissions.by_ticket.values()):
             node = submission.call.node
@@ -572,11 +505,11 @@ class DaskLane:
                 self._abandoned[submission.ticket] = submission.call
                 reason = f"it was abandoned, because {run.stop_cause}"
                 outcome = Outcome(CANCELLED, reason, started=True, goes_on=True)
-                self._end(submission, outcome, 0.0, route)
+                self._end(submission, outcome, 0.0)
             else:
                 going_on.append(node)
         if not self._must_end:
-            self._session.report_running(self, going_on)
+            self.session.report_running(self, going_on)
 
     def _may_be_running(self, submission: Submission) -> bool:
         """Return whether a call is running, or has started on a worker that has not answered."""
@@ -591,7 +524,7 @@ class DaskLane:
         self._void_downstream(node)
         self._submissions.drop(submission)
         if submission.is_ready:
-            self._ready.append(node)
+            self.ready.append(node)
 
 
 def _is_elsewhere(condition: Condition | None) -> bool:

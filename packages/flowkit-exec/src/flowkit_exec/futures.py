@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections import deque
 from concurrent.futures import BrokenExecutor
 from contextvars import copy_context
 from functools import partial
@@ -12,19 +11,17 @@ from importlib import import_module
 from threading import current_thread
 from time import perf_counter
 
-from flowkit_core import ExecutorError, Outcome, Retry, SerializationError, Task, TaskTimeoutError
+from flowkit_core import ExecutorError, Outcome, SerializationError, Task, TaskTimeoutError
 from flowkit_core._checks import checked_workers
 from flowkit_core._text import short_repr
 from flowkit_core.coroutines import CoroutineType, run_coroutine
 from flowkit_core.executors.executor import check_open
+from flowkit_core.executors.submitting_lane import SubmittingLane
 from flowkit_core.failures import describe_error
 from flowkit_core.runs.context_transfer import CarriedContext
-from flowkit_core.runs.limits.ranked_queue import RankedQueue
 from flowkit_core.runs.session import Session
 from flowkit_core.runs.states import CANCELLED, FAILED
 from flowkit_core.runs.time_limit import TimeLimit, call_in_time
-from flowkit_core.runs.timers import Timers
-from flowkit_core.runs.wake_up import WakeUp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -128,11 +125,8 @@ class FuturesExecutor:
         return f"FuturesExecutor({short_repr(self.pool)})"
 
 
-class FuturesLane:
+class FuturesLane(SubmittingLane):
     """The calls of one run that a pool makes.
-
-    A pool calls back from threads of its own, some with its locks held, so a callback only queues the future: the loop
-    of the lane passes outcomes on and submits calls.
 
     Args:
         pool: the pool.
@@ -140,133 +134,78 @@ class FuturesLane:
         limit: maximum number of calls that have not ended.
     """
 
-    has_loop = True
-    needs_calling_thread = may_fork = makes_handles = False
-    fate_of_unfinished = "abandoned"
-
     def __init__(self, pool: Any, name: str, limit: int) -> None:
+        super().__init__()
         self.name = name
         self._pool = pool
         self._limit = limit
-        self._ready: deque[Node] | RankedQueue = deque()
         self._running: dict[Future[Any], tuple[Call, float]] = {}
         self._abandoned: dict[Future[Any], Call] = {}
-        self._ended: deque[Future[Any]] = deque()
-        self._timers = Timers()
-        self._wake_up = WakeUp()
-        self._must_cancel = self._must_end = False
         self._is_broken = False
 
-    def open(self, session: Session) -> None:
-        """Prepare for the run."""
-        self._session = session
-        if session.run.is_ranked:
-            self._ready = RankedQueue((), session.run.graph)
-        self._ready.extend(session.first_nodes(self))
+    @property
+    def has_calls(self) -> bool:
+        """Whether calls are submitted that have not ended."""
+        return bool(self._running)
 
-    def put(self, nodes: Sequence[Node]) -> None:
-        """Queue nodes whose calls are to be submitted."""
-        self._ready.extend(nodes)
-        self._wake_up.set()
-
-    def wake(self) -> None:
-        """Make the loop check whether the run is over."""
-        self._wake_up.set()
-
-    def stop(self, *, end_calls: bool) -> None:
-        """Make the loop cancel calls that have not started, and end the nodes of running calls if asked."""
-        self._must_cancel = True
-        self._must_end |= end_calls
-        self._wake_up.set()
-
-    def work(self) -> None:
-        """Submit calls and pass on their outcomes until the run is over."""
-        session, ready, timers = self._session, self._ready, self._timers
-        route = session.router(self, ready.append)
-        while True:
-            while self._ended:
-                self._pass_on(self._ended.popleft(), route)
-            if self._must_cancel:
-                self._cancel_calls(route)
-            if timers:
-                ready.extend(timers.due(session.run))
-            while ready and len(self._running) < self._limit:
-                self._submit(ready.popleft(), route)
-            if self._ended:
-                continue
-            if session.is_over or (session.has_one_lane and not (ready or self._running or timers)):
-                return
-            waits = [timers.wait() if timers else None, session.run.commit_if_due()]
-            self._wake_up.wait(min((seconds for seconds in waits if seconds is not None), default=None))
+    def submit_ready(self) -> None:
+        """Submit ready nodes, up to the limit."""
+        while self.ready and len(self._running) < self._limit:
+            self._submit(self.ready.popleft())
 
     def close(self) -> Sequence[Node]:
         """Cancel calls that have not started; return the nodes whose calls are running."""
         running = [call for future, (call, _) in list(self._running.items()) if self._is_broken or not future.cancel()]
-        return [call.node for call in running if self._session.run.is_current(call.node, call.attempt)]
+        return [call.node for call in running if self.session.run.is_current(call.node, call.attempt)]
 
-    def _submit(self, node: Node, route: Callable[[Node], object]) -> None:
-        call = self._session.prepare(node)
+    def _submit(self, node: Node) -> None:
+        call = self.session.prepare(node)
         if isinstance(call, Outcome):
-            self._finish(node, call, 0.0, None, route)
+            self.finish(node, call)
             return
         try:
-            future = self._pool.submit(_Invocation(call, self._session.context.copy()))
+            future = self._pool.submit(_Invocation(call, self.session.context.copy()))
         except Exception as error:
             failure = _argument_error(call, error)
             if failure is None:
-                self._session.fail(self.name, _pool_error(self.name, error))
+                self.session.fail(self.name, _pool_error(self.name, error))
             else:
-                self._finish(node, Outcome(FAILED, error=failure, retryable=False), 0.0, call.attempt, route)
+                self.finish(node, Outcome(FAILED, error=failure, retryable=False), 0.0, call.attempt)
             return
         self._running[future] = call, perf_counter()
-        future.add_done_callback(self._on_done)
+        future.add_done_callback(partial(self.call_in_loop, self._pass_on))
 
-    def _on_done(self, future: Future[Any]) -> None:
-        self._ended.append(future)
-        self._wake_up.set()
-
-    def _pass_on(self, future: Future[Any], route: Callable[[Node], object]) -> None:
+    def _pass_on(self, future: Future[Any]) -> None:
         call, began = self._running.pop(future, (None, 0.0))
         if call is None:
             if (given_up := self._abandoned.pop(future, None)) is not None:
-                self._session.run.end_abandoned(given_up.node, given_up.attempt)
+                self.session.run.end_abandoned(given_up.node, given_up.attempt)
             return
         seconds = perf_counter() - began
         if not future.cancelled() and isinstance(error := future.exception(), BrokenExecutor):
             self._is_broken = True
             result: Any = Outcome(FAILED, error=_broken_pool_error(self.name, call, error))
         else:
-            result, seconds = _outcome_of(future, self._session.run, call, seconds)
-        self._finish(call.node, result, seconds, call.attempt, route)
+            result, seconds = _outcome_of(future, self.session.run, call, seconds)
+        self.finish(call.node, result, seconds, call.attempt)
 
-    def _cancel_calls(self, route: Callable[[Node], object]) -> None:
+    def stop_calls(self, *, end_calls: bool) -> None:
         """Cancel calls that have not started, except of clean-up tasks; end the nodes of running calls if asked.
 
         A running call continues in the pool; its result is ignored. The calls of a broken pool end by themselves.
         """
-        run, must_end = self._session.run, self._must_end
-        self._must_cancel = False
+        run = self.session.run
         for future, (call, began) in list(self._running.items()):
-            if run.may_start(call.node) or self._is_broken:
+            if run.may_start(call.node) or self._is_broken or future.cancel() or future.done() or not end_calls:
                 continue
-            is_cancelled = future.cancel()
-            if must_end and not is_cancelled and self._running.pop(future, None) is not None:
-                self._abandoned[future] = call
-                reason = f"it was abandoned, because {run.stop_cause}"
-                outcome = Outcome(CANCELLED, reason, started=True, goes_on=True)
-                self._finish(call.node, outcome, perf_counter() - began, call.attempt, route)
-        if not must_end:
-            self._session.report_running(self, [call.node for call, _ in self._running.values()])
-
-    def _finish(
-        self, node: Node, result: Any, seconds: float, attempt: int | None, route: Callable[[Node], object]
-    ) -> None:
-        step = self._session.run.finish(node, result, seconds, attempt)
-        if isinstance(step, Retry):
-            self._timers.add(step)
-        else:
-            for after in step:
-                route(after)
+            del self._running[future]
+            self._abandoned[future] = call
+            reason = f"it was abandoned, because {run.stop_cause}"
+            outcome = Outcome(CANCELLED, reason, started=True, goes_on=True)
+            self.finish(call.node, outcome, perf_counter() - began, call.attempt)
+        if not end_calls:
+            going_on = [call.node for future, (call, _) in self._running.items() if not future.done()]
+            self.session.report_running(self, going_on)
 
 
 def _outcome_of(future: Future[Any], run: Run, call: Call, seconds: float) -> tuple[Any, float]:

@@ -1,5 +1,6 @@
 """Executors: the protocol, the serial executor, the registry by name, and which executor runs each task of a run.
 
 * `executor`: `Executor`, the protocol, and `SerialExecutor`. `registry`: executors by name.
+* `submitting_lane`: base class of lanes that submit calls to a pool or a cluster.
 * `run_executors`: the executors of one run, by task. `drive`: has them drive a run to its end.
 """
