@@ -375,3 +375,21 @@ def test_function_that_runs_a_pipeline_may_return_one(folder, flowkit):
     """
     (folder / "job.py").write_text(textwrap.dedent(source))
     assert flowkit("run", "job:make", "-q").out.startswith("made: succeeded")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="platform: a shell of POSIX")
+@pytest.mark.parametrize("redirection", [">&-", "2>&-", ">&- 2>&-", ">/dev/full"])
+@pytest.mark.parametrize("options", [[], ["--json"], ["--supervise"]])
+def test_closed_or_full_standard_streams_do_not_change_the_exit_code(etl, redirection, options):
+    def call(*arguments):
+        shell = ["sh", "-c", f'exec "$@" {redirection}', "sh", sys.executable, "-m", "flowkit_view", *arguments]
+        return subprocess.run(shell, timeout=120, check=False, capture_output=True, text=True)
+
+    source = (etl / "etl.py").read_text()
+    (etl / "etl.py").write_text(source.replace('print("extracting")', "pass"))  # a task that cannot print has failed
+    assert call(*RUN, "--state", "runs.db", *options).returncode == 0
+    answer = call("runs", "runs.db")
+    assert answer.returncode == 0
+    full = "flowkit: standard output cannot be written: OSError"
+    assert answer.stderr.startswith(full if redirection == ">/dev/full" else "")
+    assert "Traceback" not in answer.stderr

@@ -324,3 +324,13 @@ def test_failed_run_with_hooks_leaves_no_reference_cycle():
         assert references[0]() is None
     finally:
         gc.enable()
+
+
+def test_interrupt_while_the_last_event_is_handled_keeps_the_results():
+    def observe(_event):
+        raise KeyboardInterrupt
+
+    observe.events = (RunFinished,)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        DAG("late", tasks=[Task(lambda: 1, name="one")]).run("serial", observers=[observe])
+    assert caught.value.flowkit_results == {"one": 1}

@@ -83,6 +83,30 @@ def test_global_bound_below_a_line_that_raises_in_workers_is_an_error(script, tm
     assert "under if __name__ == '__main__', into a task, or after run()" in output
 
 
+def test_classes_that_refuse_access_do_not_affect_other_tasks(script):
+    source = """
+    from flowkit_core import DAG, task
+    class Frozen(type):
+        def __setattr__(cls, name, value):
+            raise AttributeError("frozen")
+    class Node(metaclass=Frozen):
+        pass
+    type.__setattr__(Node, "parent", Node)
+    class Lazy(type):
+        def __getattribute__(cls, name):
+            if name == "__module__":
+                raise RuntimeError("not configured")
+            return type.__getattribute__(cls, name)
+    class Settings(metaclass=Lazy):
+        pass
+    @task
+    def one():
+        return 1
+    print(DAG("odd").run("process"))
+    """
+    assert script(source).wait() == "{'one': 1}\n"
+
+
 @pytest.mark.parametrize("executor", ["thread", "process"])
 def test_imported_module_that_runs_a_pipeline_is_an_error(script, tmp_path, executor):
     count = "with open('imports', 'a') as file:\n    file.write('.')\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from typing import TYPE_CHECKING
@@ -35,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         >>> main(["runs", "missing.db"])
         2
     """
+    _open_closed_streams()
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     options = make_parser(_completion).parse_args(arguments)
     options.arguments = arguments
@@ -53,6 +55,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         write_output("")  # what tasks have printed, too
     return code
+
+
+def _open_closed_streams() -> None:
+    """Drop what is written to standard output or standard error if the calling process has closed it."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - until the process ends
 
 
 def _fail(options: Namespace, error: Exception, code: int) -> int:

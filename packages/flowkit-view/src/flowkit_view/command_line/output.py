@@ -47,7 +47,8 @@ MAX_FAILED = 100
 def write_output(text: str) -> None:
     """Write a text to standard output and flush it; if the reader, such as `head`, has ended, the text is dropped.
 
-    Characters that the encoding of standard output lacks are replaced.
+    Characters that the encoding of standard output lacks are replaced. If the text cannot be written, because the disk
+    is full for example, standard error says so; the exit code is that of the command.
     """
     encoding = getattr(sys.stdout, "encoding", None)
     if encoding and not text.isascii():
@@ -55,7 +56,9 @@ def write_output(text: str) -> None:
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            sys.stderr.write(f"flowkit: standard output cannot be written: {describe_error(error)}\n")
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)

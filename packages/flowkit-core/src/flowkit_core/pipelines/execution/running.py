@@ -223,6 +223,8 @@ def _give_up(run: Run | None, recorder: RunRecorder | None, error: BaseException
     if recorder is not None:
         recorder.close("interrupted", (), error)  # no effect if the run has closed it
     if run is not None:
+        if run.done:  # it was interrupted while the last event was handled
+            Results._of(run)._attach(error)
         run.release()
 
 

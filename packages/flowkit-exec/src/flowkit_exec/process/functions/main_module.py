@@ -248,12 +248,15 @@ class Script:
 def _rename_module(module_dict: dict[str, Any]) -> None:
     """Set the module of classes and functions to ``__main__``: the next program can load what a task pickles."""
     pending: list[Any] = [*module_dict.values()]
+    seen: set[int] = set()
     for value in pending:  # it grows
-        if issubclass(type(value), (type, FunctionType)) and value.__module__ == "__mp_main__":
-            with suppress(AttributeError, TypeError):
+        if id(value) in seen or not issubclass(type(value), (type, FunctionType)):
+            continue
+        seen.add(id(value))
+        with suppress(Exception):  # a metaclass may refuse anything
+            if value.__module__ == "__mp_main__":
+                pending += () if isinstance(value, FunctionType) else vars(value).values()
                 value.__module__ = "__main__"
-            if not isinstance(value, FunctionType):
-                pending += vars(value).values()
 
 
 def _begun(statements: list[ast.stmt], line: int | None) -> list[ast.stmt]:
