@@ -339,3 +339,17 @@ def test_names_are_printed_without_terminal_codes(folder, flowkit):
 def test_message_about_one_recorded_run_is_in_the_singular(etl, flowkit):
     assert flowkit("run", "etl:dag", "-q", "-p", "day=2026-11-28", "--state", "runs.db").code == 0
     assert "there is no run 'last~1': 1 run is recorded\n" in flowkit("show", "runs.db", "last~1").err
+
+
+@pytest.mark.parametrize("command", ["show", "why", "report", "check", "plan", "graph", "run"])
+def test_name_with_a_newline_is_escaped(folder, flowkit, command):
+    source = (
+        "from flowkit_core import DAG, Task\nbad = Task(lambda: 1 / 0, name='a\\nb')\ndag = DAG('x\\ny', tasks=[bad])\n"
+    )
+    (folder / "odd.py").write_text(source)
+    flowkit("run", "odd:dag", "-q", "--state", "runs.db")
+    arguments = {"check": ["odd:dag"], "plan": ["odd:dag", "runs.db"], "graph": ["odd:dag", "-o", "g.svg"]}
+    arguments["run"] = ["odd:dag", "-q"]
+    lines = flowkit(command, *arguments.get(command, ["runs.db"])).out.splitlines()
+    assert lines
+    assert not [line for line in lines if line.startswith(("y", "b"))]

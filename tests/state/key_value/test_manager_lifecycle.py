@@ -50,6 +50,8 @@ def test_unknown_suffix_error_lists_known_suffixes(tmp_path, name):
 def test_invalid_options_are_refused():
     with pytest.raises(StateOptionTypeError, match="storage_path is 7"):
         StateManager(7)
+    with pytest.raises(StateOptionError, match=r"'sqlite:///runs\.db', but must be the path of a file"):
+        StateManager("sqlite:///runs.db")
     with pytest.raises(StateOptionError, match="NUL"):
         StateManager("a\0b.json")
     with pytest.raises(StateOptionError, match='serializer is \'yaml\', but must be "json" or "pickle"'):

@@ -101,6 +101,8 @@ def state_path(value: Any) -> tuple[str, str]:
     if not isinstance(value, (str, os.PathLike)):
         raise StateOptionTypeError("storage_path", value, "a path (a str or a pathlib.Path), or None for memory")
     name = os.fsdecode(value)
+    if "://" in name:
+        raise StateOptionError("storage_path", name, "the path of a file, such as 'runs.db', and not a URL")
     suffix = os.path.splitext(name)[1].lower()
     if suffix not in JSON_SUFFIXES + SQLITE_SUFFIXES:
         allowed = f"a file name that ends in {', '.join(JSON_SUFFIXES)} (JSON) or {', '.join(SQLITE_SUFFIXES)} (SQLite)"

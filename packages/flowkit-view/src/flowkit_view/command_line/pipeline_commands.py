@@ -151,7 +151,7 @@ def _print_run(run: dict[str, Any], code: int, failure: BaseException | None, *,
     states = [task["state"] for task in run["tasks"].values()]
     counts = counts_text({state: states.count(state) for state in dict.fromkeys(states)})
     took = run_duration_text(run["duration"], run["resumes"])
-    print_text(f"{run['pipeline']}: {run['status']} in {took}: {counts} (run {run['run_id']})")
+    print_text(f"{escape_control_chars(run['pipeline'])}: {run['status']} in {took}: {counts} (run {run['run_id']})")
     for name, task in run["tasks"].items():
         if task["error"] is not None:
             print_text(f"  {escape_control_chars(name)}: {escape_control_chars(task['error'])}")
@@ -202,7 +202,7 @@ def graph(options: Namespace) -> int:
     elif options.output is None:
         print_text(pipeline.visualize())
     else:
-        print_text(f"{options.output}: {counted(count, 'task')} of {pipeline.name}")
+        print_text(f"{options.output}: {counted(count, 'task')} of {escape_control_chars(pipeline.name)}")
     return SUCCEEDED
 
 
@@ -266,7 +266,9 @@ def check(options: Namespace) -> int:
     else:
         for problem in problems:
             print_text(f"{problem}")
-        print_text(f"{pipeline.name}: {counted(len(problems), 'problem') if problems else 'no problems'}")
+        print_text(
+            f"{escape_control_chars(pipeline.name)}: {counted(len(problems), 'problem') if problems else 'no problems'}"
+        )
         missing = [] if problems else [name for name, each in pipeline.parameters.items() if each.required]
         missing = [name for name in missing if name not in (params or {})]
         if missing:
@@ -291,7 +293,7 @@ def plan(options: Namespace) -> int:
         print_json({"pipeline": found.pipeline, "run_id": found.run_id, "tasks": tasks})
         return SUCCEEDED
     title = f"continues run {found.run_id}" if found.run_id is not None else "starts a new run"
-    print_text(f"{pipeline.name}: flowkit run --resume {title}")
+    print_text(f"{escape_control_chars(pipeline.name)}: flowkit run --resume {title}")
     print_table(
         ("action", "task", "why"), [(action, name, found.why[name]) for name, action in actions], details=["why"]
     )

@@ -129,7 +129,9 @@ def _show(run: RunRecord, model: RunModel, *, show_all: bool) -> None:
 def _print_run(run: RunRecord) -> None:
     """Print the outcome of a run, its parameters and its executions."""
     took = f" in {run_duration_text(run.duration, run.resumes)}" if run.duration is not None else ""
-    print_text(f"{run.pipeline}: {run.status}{took}: {counts_text(run.counts)} (run {run.run_id})")
+    print_text(
+        f"{escape_control_chars(run.pipeline)}: {run.status}{took}: {counts_text(run.counts)} (run {run.run_id})"
+    )
     if run.params:
         print_text(f"parameters: {escape_control_chars(params_text(run.params))}")
     if run.parent is not None:
@@ -279,7 +281,9 @@ def _element_explanation(run: RunRecord, task: TaskRecord, elements: ElementsRec
 
 def _explain(run: RunRecord, task: TaskRecord) -> None:
     causes = [run.tasks[name] for name in _causes(run, task)]
-    print_text(f"{task.name}: {task.state.replace('_', ' ')} in run {run.run_id} of {run.pipeline!r}")
+    print_text(
+        f"{escape_control_chars(task.name)}: {task.state.replace('_', ' ')} in run {run.run_id} of {run.pipeline!r}"
+    )
     for reason in dict.fromkeys(filter(None, (task.reason, task.why))):
         print_text(f"  {escape_control_chars(reason)}")
     if _may_be_running(run, task):
@@ -405,7 +409,9 @@ def watch(options: Namespace) -> int:
         print_json(run_object(run))
     else:
         took = f" in {run_duration_text(run.duration, run.resumes)}" if run.duration is not None else ""
-        print_text(f"{run.pipeline}: {run.status}{took}: {counts_text(run.counts)} (run {run.run_id})")
+        print_text(
+            f"{escape_control_chars(run.pipeline)}: {run.status}{took}: {counts_text(run.counts)} (run {run.run_id})"
+        )
     return SUCCEEDED
 
 
@@ -446,7 +452,7 @@ def report(options: Namespace) -> int:
     if options.json:
         print_json({"run_id": run.run_id, "path": path})
     else:
-        print_text(f"{output}: report of run {run.run_id} of {run.pipeline}")
+        print_text(f"{output}: report of run {run.run_id} of {escape_control_chars(run.pipeline)}")
     return SUCCEEDED
 
 
