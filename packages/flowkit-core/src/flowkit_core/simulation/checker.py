@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from flowkit_core.graphs.graph import Graph
     from flowkit_core.graphs.node import Entry, Node
     from flowkit_core.results import Results
+    from flowkit_core.retry import RetryPolicy
 
     from .history import Record
 
@@ -252,7 +253,7 @@ class Checker:
                 self._report(f"it is repeated after {delay:.3f} s, and not after {answer:.3f} s, as retry_on says")
             self._due[name] = record.time + delay
             return
-        wait = policy.wait(record.attempt)
+        wait = _wait_before_retry(policy, record.attempt)
         if not wait * (1 - policy.jitter) - _TOLERANCE <= delay <= wait * (1 + policy.jitter) + _TOLERANCE:
             self._report(f"it is repeated after {delay:.3f} s, and not after about {wait:.3f} s")
         self._due[name] = record.time + delay
@@ -567,6 +568,14 @@ class Checker:
             for other, source in zip(others, items)
         ):
             self._report("its arguments *args are not the results of its upstreams")
+
+
+def _wait_before_retry(policy: RetryPolicy, retry: int) -> float:
+    """Return the seconds before a retry, without jitter: what `RetryPolicy.wait` is compared with."""
+    try:
+        return min(policy.delay * policy.backoff ** (retry - 1), policy.max_delay)
+    except OverflowError:
+        return policy.max_delay if policy.delay else 0.0
 
 
 def _answer(rule: Any, error: BaseException) -> bool | float:
