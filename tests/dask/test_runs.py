@@ -9,6 +9,7 @@ import sys
 import time
 import tracemalloc
 import warnings
+import weakref
 from functools import partial
 from itertools import pairwise
 
@@ -48,6 +49,20 @@ def test_large_argument_is_sent_once(client, sent):
     run = DAG("d", tasks=ends).run({"default": DaskExecutor(client), "serial": "serial"})
     assert {str(run[end.name]) for end in ends} == {f"[{MIB}]"}
     assert sent[0] < 3 * MIB
+
+
+def test_large_argument_is_dropped_after_its_last_use(client):
+    made = []
+
+    def make():
+        made.append(weakref.ref(value := tasks.Bytes(MIB)))
+        return value
+
+    make, size = Task(make, executor="serial"), Task(len, name="size")
+    last = Task(lambda size: (size, made[0]() is not None), name="last", executor="serial")
+    make >> size >> last
+    results = DAG("d", tasks=[last]).run({"default": DaskExecutor(client), "serial": "serial"}, keep=["last"])
+    assert results == {"last": (MIB, False)}
 
 
 def test_many_arguments_are_sent_in_several_graphs(client):

@@ -197,6 +197,17 @@ def test_recursive_and_deeply_nested_values_are_truncated():
         deep = deep.pop()
 
 
+@given(message=ANYTHING)
+def test_only_first_line_of_a_record_starts_with_a_time(message):
+    """So a line that starts with a space is never taken for a record."""
+    stream = io.StringIO(newline="\n")
+    configure_logging(stream=stream).error("failed", exc_info=ValueError(message))
+    first, *others = stream.getvalue()[:-1].split("\n")
+    assert re.match(r"\d\d:\d\d:\d\d  \[ERROR\] ", first)
+    assert others
+    assert all(line.startswith(" ") for line in others)
+
+
 def test_text_ignores_methods_of_str_subclass():
     written = log_once(StrSubclass("a\nb"), TextFormatter, value=StrSubclass("c\nd"))
     assert written == "14:30:05  [INFO] a\\nb  value='c\\nd'\n"

@@ -12,6 +12,10 @@ from threading import Lock
 from flowkit_core import Task, current
 
 
+class Bytes(bytearray):
+    """Bytes that a weak reference may refer to."""
+
+
 def one():
     return 1
 

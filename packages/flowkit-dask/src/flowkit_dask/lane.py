@@ -102,7 +102,7 @@ class DaskLane(SubmittingLane):
             ExecutorError: the client is closed, or has lost the connection.
         """
         self._connection.check()
-        self._submissions = Submissions(self, self._client, self._hub.topic, session.nodes(self))
+        self._submissions = Submissions(self, self._client, self._hub.topic, session.nodes(self), session.run.kept)
         self._deaths = Deaths(self._client, self._submissions)
         self._hub.add(self._client, self._submissions.run, self._receive)
         super().open(session)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
     from flowkit_core import Node
+    from flowkit_core.runs.kept_results import KeptResults
 
     from .event_hub import Report
     from .handle import Gatherer
@@ -134,6 +135,7 @@ class Submissions:
         client: the client.
         topic: topic of reports.
         nodes: all nodes of the lane.
+        kept: which results the run returns, and drops the others; None if it returns all.
 
     Attributes:
         run: key of the run.
@@ -141,7 +143,9 @@ class Submissions:
         by_node: index of a node, or index and number of an element -> its submission, if it has not ended.
     """
 
-    def __init__(self, lane: Gatherer, client: Client, topic: str, nodes: Sequence[Node]) -> None:
+    def __init__(
+        self, lane: Gatherer, client: Client, topic: str, nodes: Sequence[Node], kept: KeptResults | None = None
+    ) -> None:
         self.run = uuid4().hex
         self.by_ticket: dict[int, Submission] = {}
         self.by_node: dict[NodeKey, Submission] = {}
@@ -155,6 +159,8 @@ class Submissions:
         self._inputs: list[Future[Any]] = []  # of the call that is prepared
         self._functions: dict[int, tuple[Callable[..., Any], bytes]] = {}
         self._scattered: dict[int, tuple[Any, Future[Any]]] = {}
+        if kept is not None:
+            kept.on_drop.append(self._forget)
         self._losses = 0
         has_few_names = len(nodes) <= MAX_NAMES
         self._group = {node.index: f"{_prefix(node, has_few_names)}-{self.run}" for node in nodes}
@@ -297,11 +303,16 @@ class Submissions:
 
         Dask cannot compute such values again if the workers that have them die.
         """
-        lost = [key for key, (_, future) in self._scattered.items() if future.status != "finished"]
+        scattered = [*self._scattered.items()]  # a copy: any thread may call `_forget`
+        lost = [key for key, (_, future) in scattered if future.status != "finished"]
         for key in lost:
-            del self._scattered[key]
+            self._scattered.pop(key, None)
         self._losses += bool(lost)
         return submission.losses < self._losses or any(future.status != "finished" for future in submission.inputs)
+
+    def _forget(self, value: Any) -> None:
+        """Let go of a value that was sent for calls, and have the cluster forget it; any thread may call this."""
+        self._scattered.pop(id(value), None)
 
     def close(self) -> None:
         """Have the cluster forget everything but results."""

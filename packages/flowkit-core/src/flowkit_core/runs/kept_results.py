@@ -9,8 +9,9 @@ from .handle import is_handle
 from .run_state import ABSENT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
+    from flowkit_core._typing import Any
     from flowkit_core.graphs.graph import Graph
     from flowkit_core.graphs.node import Node
 
@@ -24,9 +25,14 @@ class KeptResults:
         graph: the graph of the run.
         keep: names of the tasks whose results are returned.
         state: the state of the run.
+
+    Attributes:
+        on_drop: functions that are called with each value that is dropped, in any thread; a lane that holds values of
+            arguments adds one when it is opened.
     """
 
     def __init__(self, graph: Graph, keep: Iterable[str], state: RunState) -> None:
+        self.on_drop: list[Callable[[Any], object]] = []
         self._state = state
         names = state.kept = frozenset(keep)
         kept = {index for index, name in enumerate(graph.names) if name in names}
@@ -49,6 +55,9 @@ class KeptResults:
                 value, self._state.values[index] = self._state.values[index], ABSENT
                 if is_handle(value):
                     value.release()
+                else:
+                    for drop in self.on_drop:
+                        drop(value)
                 if (stage := self._state.stages.get(index)) is not None:
                     stage.drop()
 

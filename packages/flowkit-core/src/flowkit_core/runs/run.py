@@ -88,6 +88,7 @@ class Run(OutcomeRules):
             nothing.
         on_ready: called with nodes that have waited for a pool and may start, where :meth:`finish` cannot return them.
         limits: the pools of the run; None if no task names a pool.
+        kept: which results the run returns, and drops the others; None if it returns all.
         has_handles: whether results may be handles, which lanes replace by their values with ``Call.local``.
         exiting: whether a task raised an exception that ends the program, such as SystemExit: running tasks get a grace
             period in any case.
@@ -112,7 +113,7 @@ class Run(OutcomeRules):
     loop: AbstractEventLoop | None = None
     limits: Admission | None = None
     on_ready: Callable[[Sequence[Node]], None] | None = None
-    _kept: KeptResults | None = None
+    kept: KeptResults | None = None
     _admitted: Container[Any] = ()
     """Nodes and elements that have waited for a pool: their conditions were evaluated, their caches looked at."""
 
@@ -154,7 +155,7 @@ class Run(OutcomeRules):
         if keep is not None:
             from .kept_results import KeptResults
 
-            self._kept = KeptResults(graph, keep, self.state)
+            self.kept = KeptResults(graph, keep, self.state)
         is_recorded = recorder is not None and recorder.records
         self.fast_path = self._unchecked and not (self.has_task_observers or is_recorded or keep is not None)
         if recorder is not None:
@@ -166,9 +167,9 @@ class Run(OutcomeRules):
                     if graph.mapped and (elements := getattr(done, "elements", None)) is not None:
                         self.mapping.take_over(graph.nodes[index], elements)
                 self._unchecked = self._unchecked and SKIPPED not in self.state.codes
-                if self._kept is not None:
+                if self.kept is not None:
                     for index in recorder.done:
-                        self._kept.node_ended(graph.nodes[index])
+                        self.kept.node_ended(graph.nodes[index])
 
     def __repr__(self) -> str:
         return f"<Run {escape_control_chars(self.graph.name)}: {counts_text(self.state.counts())}>"
@@ -292,7 +293,7 @@ class Run(OutcomeRules):
 
     def returns_result(self, node: Node) -> bool:
         """Return whether the result of a node is among those that the run returns."""
-        return self._kept is None or self._kept.keeps(node)
+        return self.kept is None or self.kept.keeps(node)
 
     def argument_digest(self, node: Node) -> Callable[[Any], Any] | None:
         """Return a function of a module that returns the digest of a result for caches; None if no cache needs it.
@@ -392,8 +393,8 @@ class Run(OutcomeRules):
                 return step
             if self.phase == Phase.ABANDONED:
                 return _NO_NODES
-            if self._kept is not None:
-                self._kept.node_ended(node)
+            if self.kept is not None:
+                self.kept.node_ended(node)
         ready, recorder = self.state.ready_after(node), self._recorder
         if recorder is not None:
             recorder.expect(ready)

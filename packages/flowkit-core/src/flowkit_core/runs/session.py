@@ -549,6 +549,8 @@ class Session:
         """Close the lanes, and end nodes whose calls go on as cancelled."""
         run = self.run
         run.on_stop = None
+        if run.kept is not None:
+            run.kept.on_drop.clear()
         if run.limits is not None:
             run.on_ready = run.limits.on_alarm = None
         if run.caller is not None:

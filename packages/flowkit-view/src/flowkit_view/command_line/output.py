@@ -36,8 +36,6 @@ STATE_COLORS = {
 }
 TABLE_PARAM_WIDTH = 40
 """Maximum number of characters of the `repr` of a parameter in a table."""
-NUMERIC = ("took", "then took", "usually", "waited", "attempts", "change")
-"""Headings of columns that are aligned to the right."""
 COLORED = ("status", "state")
 """Headings of columns that have the color of the row."""
 MAX_FAILED = 100
@@ -104,6 +102,7 @@ def print_table(
     rows: Sequence[Sequence[str]],
     styles: Sequence[str | None] = (),
     details: Sequence[str] = (),
+    right: Sequence[str] = (),
 ) -> None:
     """Print a table: as wide as the terminal at most; without a terminal, as wide as its content.
 
@@ -112,16 +111,17 @@ def print_table(
         rows: the cells.
         styles: a color for each row, or None.
         details: headings of columns that are printed below their row if the table does not fit the terminal.
+        right: headings of columns that are aligned to the right, such as those of numbers.
     """
     cells = [[escape_control_chars(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
-        print_text("\n".join("  ".join(line).rstrip() for line in _padded(columns, cells)))
+        print_text("\n".join("  ".join(line).rstrip() for line in _padded(columns, cells, right)))
         return
     from rich.console import Console
 
     console = Console(file=sys.stdout, soft_wrap=True, highlight=False)
     with console.capture() as captured:
-        lines = _padded(columns, cells)
+        lines = _padded(columns, cells, right)
         below = [column for column, heading in enumerate(columns) if heading in details]
         if _table_width(lines) <= console.width:
             _print_lines(console, columns, lines, styles)
@@ -131,11 +131,11 @@ def print_table(
             notes = ["; ".join(filter(None, (row[column] for column in below))) for row in cells]
             _print_lines(console, [columns[column] for column in left], chosen, styles, notes)
         else:
-            _print_folded(console, columns, cells, styles)
+            _print_folded(console, columns, cells, styles, right)
     write_output("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
 
 
-def _padded(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[list[str]]:
+def _padded(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str]) -> list[list[str]]:
     """Return the headings and the rows, with all cells of a column as wide as the widest one."""
     widths = [max(map(text_width, column)) for column in zip(columns, *rows, strict=True)]
     lines = []
@@ -143,7 +143,7 @@ def _padded(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[list[
         line = []
         for heading, cell, width in zip(columns, row, widths, strict=True):
             space = " " * (width - text_width(cell))
-            line.append(space + cell if heading in NUMERIC else cell + space)
+            line.append(space + cell if heading in right else cell + space)
         lines.append(line)
     return lines
 
@@ -174,7 +174,11 @@ def _print_lines(
 
 
 def _print_folded(
-    console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]], styles: Sequence[str | None]
+    console: Console,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    styles: Sequence[str | None],
+    right: Sequence[str],
 ) -> None:
     """Print a table whose long cells take several lines."""
     from rich.table import Table
@@ -182,7 +186,7 @@ def _print_folded(
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for heading in columns:
-        table.add_column(heading, justify="right" if heading in NUMERIC else "left", overflow="fold")
+        table.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
     for number, row in enumerate(rows):
         style = styles[number] if number < len(styles) else None
         table.add_row(

@@ -185,7 +185,7 @@ def _configure_logging() -> None:
     try:
         from flowkit_log import configure_logging
     except ModuleNotFoundError:
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s  [%(levelname)s] %(message)s", datefmt="%H:%M:%S")
+        logging.basicConfig(level=logging.INFO)
     else:
         configure_logging()
 

@@ -87,7 +87,8 @@ def runs(options: Namespace) -> int:
     ]
     if rows:
         columns = ("run", "pipeline", "status", "started", "took", "tasks", "parameters")
-        print_table(columns, rows, [STATE_COLORS.get(run.status) for run in found], details=("tasks", "parameters"))
+        styles = [STATE_COLORS.get(run.status) for run in found]
+        print_table(columns, rows, styles, details=("tasks", "parameters"), right=("took",))
     else:
         print_text("no such runs are recorded")
     return SUCCEEDED
@@ -154,7 +155,8 @@ def _print_tasks(run: RunRecord, model: RunModel, shown: list[str]) -> None:
         if not any(row[column] for row in rows):
             columns, *rows = [(*row[:column], *row[column + 1 :]) for row in (columns, *rows)]
     styles = [STATE_COLORS.get(run.tasks[name].state) for name in shown]
-    print_table(columns, rows, styles, details=("elements", "reason"))
+    numbers = ("attempts", "waited", "took", "usually")
+    print_table(columns, rows, styles, details=("elements", "reason"), right=numbers)
     if len(shown) < len(run.tasks):
         print_text(f"and {counted(len(run.tasks) - len(shown), 'more task')}, which --all shows")
 
@@ -376,7 +378,7 @@ def diff(options: Namespace) -> int:
             (name, duration_text(before), duration_text(after), _change(before, after))
             for name, (before, after) in slower
         ]
-        print_table(("task", "took", "then took", "change"), rows)
+        print_table(("task", "took", "then took", "change"), rows, right=("took", "then took", "change"))
     return SUCCEEDED
 
 

@@ -204,7 +204,7 @@ def result_for_takers(run: Run, node: Node, value: Any) -> Any:
     takers = [after for after in node.downstream if node.index not in after.waits and _takes_results(after)]
     recorder = run._recorder
     is_stored = recorder is not None and (node.task.cache is not None or recorder.records != recorder.records_elements)
-    is_kept = run._kept is not None and run._kept.keeps(node)
+    is_kept = run.kept is not None and run.kept.keeps(node)
     if not (is_stored or is_kept) and len(takers) <= 1 and all(_pulls(after, node) for after in takers):
         return value
     try:
