@@ -311,7 +311,7 @@ class Submissions:
         return submission.losses < self._losses or any(future.status != "finished" for future in submission.inputs)
 
     def _forget(self, value: Any) -> None:
-        """Let go of a value that was sent for calls, and have the cluster forget it; any thread may call this."""
+        """Drop a value that was sent for calls, here and on the cluster; any thread may call this."""
         self._scattered.pop(id(value), None)
 
     def close(self) -> None:
