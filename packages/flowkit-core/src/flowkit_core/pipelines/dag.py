@@ -155,7 +155,7 @@ class DAG(Pipeline):
             ('extract',)
         """
         built = self._built
-        if built is not None and not built[1].is_current:
+        if built is not None and built[1].inlined and not built[1].is_current:
             built = self._built = None
         if built is not None and built[1].name == self.name and self._stamp == self._stamp_now():
             return built[1]

@@ -186,13 +186,14 @@ class Surroundings:
 
     def stamp(self) -> tuple[Any, ...]:
         """Return a value that changes whenever the tasks or edges of these scopes change."""
-        shared = [(id(scope), len(scope.call_edges)) for scope in modules_with_edges()]
+        modules = modules_with_edges()
+        shared = [(id(scope), len(scope.call_edges)) for scope in modules] if modules else None
         around = [(id(scope), len(scope.call_edges)) for scope in self.around] if self._around else None
         enclosing = [scope.stamp() for scope in self.enclosing] if self._enclosing else None
         named = tuple(_imported(self._globals, self.module)) if self._by_import else None
         return (
             self.scope.stamp(),
-            self.module.stamp(),
+            None if self.scope is self.module else self.module.stamp(),
             enclosing,
             shared,
             len(self._kept),

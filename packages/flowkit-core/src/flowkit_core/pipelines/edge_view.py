@@ -139,7 +139,11 @@ class EdgeView:
 
     def stamp(self) -> list[Any]:
         """Return a value that changes whenever the stored edges of the visited tasks change."""
-        return [(edges.stamp(), origin.current()) for origin, found in self._edges.items() for edges in found]
+        return [
+            (edges.stamp(), origin if origin.caller is None else origin.current())
+            for origin, found in self._edges.items()
+            for edges in found
+        ]
 
 
 def map_requests(

@@ -426,6 +426,8 @@ def modules() -> list[Scope]:
 
 def modules_with_edges() -> list[Scope]:
     """Return the scopes of the modules that have declared call edges."""
+    if not _modules_with_edges:
+        return []
     return [scope for reference in list(_modules_with_edges.values()) if (scope := reference()) is not None]
 
 

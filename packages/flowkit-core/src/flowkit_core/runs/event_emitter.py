@@ -26,14 +26,13 @@ class EventEmitter:
         lock: held while observers are called.
     """
 
-    _observers: tuple[tuple[Observer, Any], ...] = ()
-    _wanted: tuple[type[Event], ...] = ()  # classes of events that observers have listed
-    _wants_all = False  # whether an observer has listed none
-
     def __init__(self, observers: Iterable[Observer], run_id: str, pipeline: str, lock: RLock) -> None:
         self._run_id = run_id
         self._pipeline = pipeline
         self._lock = lock
+        self._observers: tuple[tuple[Observer, Any], ...] = ()
+        self._wanted: tuple[type[Event], ...] = ()  # classes of events that observers have listed
+        self._wants_all = False  # whether an observer has listed none
         for observer in observers:
             self.add(observer)
 

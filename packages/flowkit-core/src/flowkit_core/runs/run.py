@@ -509,7 +509,10 @@ class Run(OutcomeRules):
 
     def error(self) -> BaseException | None:
         """Return the exception that the run raises, with notes; None if it raises none."""
-        return self.report.error(fail_fast=self.fail_fast, stop_error=self.stop_error)
+        stop_error = self.stop_error
+        if stop_error is None and not self.state.error_of:
+            return None
+        return self.report.error(fail_fast=self.fail_fast, stop_error=stop_error)
 
     def close(self, error: BaseException | None) -> BaseException | None:
         """Commit the end of the run.

@@ -48,8 +48,8 @@ class RunReport:
         """Note how many tasks have succeeded and failed."""
         self.at_stop = self._state.codes.count(SUCCEEDED), self._state.codes.count(FAILED)
 
-    def error(self, *, fail_fast: bool, stop_error: BaseException | None) -> BaseException | None:
-        """Return the exception that the run raises; None if it raises none.
+    def error(self, *, fail_fast: bool, stop_error: BaseException | None) -> BaseException:
+        """Return the exception that a run raises which was stopped, or has failed tasks.
 
         Args:
             fail_fast: whether the first failure stops the run.
@@ -66,8 +66,6 @@ class RunReport:
             for index, error in errors.items():
                 add_note(stop_error, f"flowkit: task {self._graph.names[index]!r} had failed: {describe_error(error)}")
             return stop_error
-        if not errors:
-            return None
         failures = [failure for index, error in errors.items() for failure in self._failures(index, error)]
         if fail_fast or not all(isinstance(failure.error, Exception) for failure in failures):
             return first_of(self._graph.name, failures, self._at_first_failure())
