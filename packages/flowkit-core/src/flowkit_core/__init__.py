@@ -33,26 +33,6 @@ from .errors import (
     WiringError,
     WorkerDiedError,
 )
-from .events import (
-    ElementEvent,
-    ElementFailed,
-    ElementNotRun,
-    ElementRetrying,
-    ElementStarted,
-    ElementSucceeded,
-    Event,
-    Observer,
-    RunFinished,
-    RunStarted,
-    RunStopping,
-    TaskFailed,
-    TaskNotRun,
-    TaskRetrying,
-    TaskReused,
-    TaskStarted,
-    TaskSucceeded,
-    TaskWaiting,
-)
 from .executors.executor import Executor, SerialExecutor
 from .executors.registry import register_executor
 from .graphs.graph import Graph
@@ -65,6 +45,26 @@ from .retry import RetryPolicy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .events import (
+        ElementEvent,
+        ElementFailed,
+        ElementNotRun,
+        ElementRetrying,
+        ElementStarted,
+        ElementSucceeded,
+        Event,
+        Observer,
+        RunFinished,
+        RunStarted,
+        RunStopping,
+        TaskFailed,
+        TaskNotRun,
+        TaskRetrying,
+        TaskReused,
+        TaskStarted,
+        TaskSucceeded,
+        TaskWaiting,
+    )
     from .graphs.map_errors import MapLengthError, MappingTypeError
     from .results import Results
     from .runs.call import Call, Outcome, Retry
@@ -77,9 +77,17 @@ if TYPE_CHECKING:
 else:
     _LATER = {
         "Call": "runs.call",
+        "ElementEvent": "events",
+        "ElementFailed": "events",
+        "ElementNotRun": "events",
+        "ElementRetrying": "events",
+        "ElementStarted": "events",
+        "ElementSucceeded": "events",
         "Elements": "runs.mapping.elements",
+        "Event": "events",
         "MapLengthError": "graphs.map_errors",
         "MappingTypeError": "graphs.map_errors",
+        "Observer": "events",
         "Outcome": "runs.call",
         "PoolBlockedError": "runs.limits.errors",
         "PoolSizeError": "runs.limits.errors",
@@ -87,6 +95,16 @@ else:
         "Results": "results",
         "Retry": "runs.call",
         "Run": "runs.run",
+        "RunFinished": "events",
+        "RunStarted": "events",
+        "RunStopping": "events",
+        "TaskFailed": "events",
+        "TaskNotRun": "events",
+        "TaskRetrying": "events",
+        "TaskReused": "events",
+        "TaskStarted": "events",
+        "TaskSucceeded": "events",
+        "TaskWaiting": "events",
         "UnknownPoolError": "runs.limits.errors",
     }
 

@@ -12,12 +12,10 @@ from functools import partial
 from flowkit_core import DuplicateTaskError, Graph, Mapped, Pipeline, Task
 from flowkit_core._text import counted, did_you_mean, escape_control_chars, short_repr
 from flowkit_core.graphs.binding import bind_for_flow
-from flowkit_core.graphs.node_map import MapRequest
 from flowkit_core.pipelines.discovery import Surroundings, check_not_replaced
 from flowkit_core.pipelines.edges import METHODS
-from flowkit_core.pipelines.execution.hooks import HOOK_OPTIONS
 from flowkit_core.pipelines.frames import user_frame
-from flowkit_core.pipelines.options import PIPELINE_ALIASES, check_known
+from flowkit_core.pipelines.options import HOOK_OPTIONS, PIPELINE_ALIASES, check_known
 from flowkit_core.pipelines.scopes import replacements
 from flowkit_core.pipelines.wiring import described_operand, no_task
 
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
 
     from flowkit_core.events import RunFinished, TaskNotRun, TaskRetrying
     from flowkit_core.graphs.binding import Binding
+    from flowkit_core.graphs.node_map import MapRequest
     from flowkit_core.graphs.parameters import Parameters
     from flowkit_core.pipelines.edge_view import EdgeView
     from flowkit_core.pipelines.execution.hooks import Hook
@@ -306,6 +305,8 @@ class Flow(Pipeline):
 
     def _requests(self, upstream: Sequence[Sequence[int]]) -> dict[int, MapRequest]:
         """Return which inputs of the mapped tasks are mapped; by default those that the previous stage fills."""
+        from flowkit_core.graphs.node_map import MapRequest
+
         requests = {}
         for index, (view, over) in self._views.items():
             sources = [self._positions[name][0] for name in over] if over else upstream[index]

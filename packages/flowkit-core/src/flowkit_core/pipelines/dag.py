@@ -10,14 +10,13 @@ from flowkit_core._text import escape_control_chars, short_repr
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.graphs.gc_disabled import GCDisabled
 from flowkit_core.graphs.graph import Graph
-from flowkit_core.pipelines.execution.hooks import HOOK_OPTIONS
 
 from . import discovery
 from .calls import scope_of, settle
 from .edge_view import map_requests
 from .edges import METHODS
 from .frames import CO_GENERATORS, is_constructor_of, user_frame
-from .options import PIPELINE_ALIASES, check_known
+from .options import HOOK_OPTIONS, PIPELINE_ALIASES, check_known
 from .pipeline import Pipeline
 from .scopes import Block
 from .task import Task

@@ -6,12 +6,12 @@ from operator import attrgetter
 
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.errors import WiringError
-from flowkit_core.graphs.node_map import MapOptions, MapRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from flowkit_core._typing import Any
+    from flowkit_core.graphs.node_map import MapOptions, MapRequest
 
     from .edges import CallEdge, Edges, Origin
 
@@ -164,6 +164,8 @@ def map_requests(
     Raises:
         WiringError: two views of one task have different options.
     """
+    from flowkit_core.graphs.node_map import MapRequest
+
     views: dict[Any, list[Any]] = {}
     sources: dict[Any, set[int]] = {}
     for view in given:

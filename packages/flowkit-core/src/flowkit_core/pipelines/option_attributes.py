@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core._warnings import warn
-from flowkit_core.pipelines.execution.hooks import HOOK_OPTIONS
 from flowkit_core.retry import RetryPolicy, text_of_idle_options
 
 from .options import (
+    HOOK_OPTIONS,
     RETRY_OPTIONS,
     check_cache,
     check_condition_type,

@@ -7,7 +7,6 @@ from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.coroutines import is_coroutine_function, is_generator_function
 from flowkit_core.errors import TaskOptionError, TaskOptionTypeError
 from flowkit_core.graphs.parameters import KEY
-from flowkit_core.pipelines.execution.hooks import ALLOWED, HOOK_OPTIONS, is_hook
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -138,6 +137,7 @@ _RATES = "use pool='name', and run(pools={'name': Rate(10)})"
 _PIPELINE_TIMEOUTS = dict.fromkeys(
     ("timeout", *_TIMEOUTS), "give it to run(timeout=...), or each attempt at a task one, @task(timeout=...)"
 )
+HOOK_OPTIONS = ("on_success", "on_failure", "on_retry", "on_skip")
 RESUME_MAX_AGE = 43_200.0
 """Default of the option ``resume_max_age`` of ``run()``, in seconds."""
 RUN_OPTIONS = (  # the parameters of `Pipeline.run`; a test compares them
@@ -371,6 +371,8 @@ def check_executor_name(task: str, executor: Any) -> None:
 
 def check_hook(task: str, option: str, hook: Any) -> None:
     """Raise if the value of ``on_success`` and so on is neither a function, several, nor None."""
+    from .execution.hooks import ALLOWED, is_hook
+
     if not is_hook(hook):
         raise TaskOptionTypeError(task, option, hook, ALLOWED)
 

@@ -11,7 +11,6 @@ from flowkit_core._checks import check_seconds, checked_workers
 from flowkit_core._stack_frames import module_name
 from flowkit_core._text import did_you_mean, escape_control_chars, short_repr
 from flowkit_core._typing import TYPE_CHECKING
-from flowkit_core.pipelines.execution.hooks import check_pipeline_hooks
 
 from .frames import creating_frame
 from .options import CHECK_ALIASES, PIPELINE_METHODS, RESUME_MAX_AGE, VISUALIZE_ALIASES, check_known
@@ -90,7 +89,10 @@ class Pipeline(UsableAsTask):
             self.pools = checked_pools(f"{type(self).__name__}({name!r})", pools)
         given_hooks = {"on_success": on_success, "on_failure": on_failure, "on_retry": on_retry, "on_skip": on_skip}
         self.hooks = {option: hook for option, hook in given_hooks.items() if hook is not None}
-        check_pipeline_hooks(name, self.hooks)
+        if self.hooks:
+            from .execution.hooks import check_pipeline_hooks
+
+            check_pipeline_hooks(name, self.hooks)
         frame = creating_frame(_getframe(1), self)
         self.created_in = ("?", "?") if frame is None else (module_name(frame), frame.f_code.co_qualname)
 

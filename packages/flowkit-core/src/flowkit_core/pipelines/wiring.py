@@ -10,7 +10,6 @@ from flowkit_core._typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar, ove
 from flowkit_core._warnings import warn
 from flowkit_core.coroutines import is_coroutine_function
 from flowkit_core.errors import TaskOptionError, TaskOptionTypeError
-from flowkit_core.graphs.node_map import MapOptions
 from flowkit_core.graphs.parameters import Parameters
 
 from .calls import Token, active_block, scope_of
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from flowkit_core._typing import Any
+    from flowkit_core.graphs.node_map import MapOptions
 
     from .scopes import Block, Scope
 
@@ -318,6 +318,8 @@ def checked_map(
         guess = did_you_mean(errors, ERRORS) if isinstance(errors, str) else ""
         raise kind(task.name, "map(errors=)", errors, f"'raise', 'drop' or 'return'{guess}")
     _check_label(task.name, label)
+    from flowkit_core.graphs.node_map import MapOptions
+
     return MapOptions(limit, errors, label, chunk)
 
 

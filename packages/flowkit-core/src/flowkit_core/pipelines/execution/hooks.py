@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     T = TypeVar("T")
     Hook = Callable[[T], object] | Sequence[Callable[[T], object]] | None
 
-HOOK_OPTIONS = ("on_success", "on_failure", "on_retry", "on_skip")
 ALLOWED = "a function that takes the event and is not async, or a list of such functions"
 _KINDS: dict[type[Event], str] = {
     TaskSucceeded: "on_success",

@@ -12,8 +12,8 @@ from flowkit_core._warnings import warn
 from flowkit_core.context import workers
 from flowkit_core.executors.drive import drive
 from flowkit_core.executors.run_executors import RunExecutors
-from flowkit_core.pipelines.execution.hooks import HOOK_OPTIONS, Hooks
-from flowkit_core.pipelines.options import RESUME_MAX_AGE, RUN_ALIASES, RUN_OPTIONS, check_known
+from flowkit_core.pipelines.execution.hooks import Hooks
+from flowkit_core.pipelines.options import HOOK_OPTIONS, RESUME_MAX_AGE, RUN_ALIASES, RUN_OPTIONS, check_known
 from flowkit_core.pipelines.run_observers import observers_of_run
 from flowkit_core.results import Results
 from flowkit_core.retry import own_random
