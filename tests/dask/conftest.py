@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import sysconfig
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +19,13 @@ SUPPORT = Path(__file__).parent / "support"
 sys.path.insert(0, str(SUPPORT))
 
 
+def packages():
+    """Return the folders on the path of this process, without those of the standard library."""
+    library = sysconfig.get_path("stdlib")
+    inside = {library, f"{library}/lib-dynload"}
+    return [entry for entry in sys.path if entry and entry not in inside and not entry.endswith(".zip")]
+
+
 class Cluster:
     """A scheduler and worker processes with one thread each.
 
@@ -25,19 +34,20 @@ class Cluster:
         workers: number of workers.
         has_nanny: whether a nanny replaces a dead worker.
         path: folders whose modules workers find before all others.
+        python: the Python of the workers.
         allowed_failures: number of deaths of its workers that Dask allows a call; 3 is what Dask has without it.
     """
 
-    def __init__(self, folder, workers=2, *, has_nanny=True, path=(), allowed_failures=1):
+    def __init__(self, folder, workers=2, *, has_nanny=True, path=(), python=sys.executable, allowed_failures=1):
         self.file = folder / "scheduler.json"
         self.env = {
             **os.environ,
-            "PYTHONPATH": os.pathsep.join([*path, str(SUPPORT), *filter(None, sys.path)]),
+            "PYTHONPATH": os.pathsep.join([*path, str(SUPPORT), *packages()]),
             "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": str(allowed_failures),
             "DASK_LOGGING__DISTRIBUTED": "error",
         }
         self.log = (folder / "cluster.log").open("w")
-        self.processes = []
+        self.processes, self.python = [], python
         try:
             self.scheduler = self.start("scheduler", "--host", "127.0.0.1", "--port", "0")
             for count in [workers] if has_nanny else [0] * workers:
@@ -54,7 +64,8 @@ class Cluster:
         return self.start("worker", *(["--nworkers", str(count)] if count else ["--no-nanny"]), "--nthreads", "1")
 
     def start(self, kind, *options):
-        command = [sys.executable, str(SUPPORT / "serve.py"), kind, "--no-dashboard"]
+        python = self.python if kind == "worker" else sys.executable
+        command = [python, str(SUPPORT / "serve.py"), kind, "--no-dashboard"]
         command += ["--scheduler-file", str(self.file), *options]
         process = subprocess.Popen(command, env=self.env, stdin=subprocess.PIPE, stdout=self.log, stderr=self.log)
         self.processes.append(process)
@@ -106,6 +117,21 @@ def start_cluster(tmp_path):
             return cluster
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def other_python():
+    """Another Python that can use the packages of this one, and its version. Compiled parts of them are optional."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(packages())}
+    for minor in (14, 13, 12, 11):
+        name = f"python3.{minor}"
+        found = [*map(str, pyenv.glob(f"versions/3.{minor}.*/bin/{name}")), shutil.which(name)]
+        for python in filter(None, found if minor != sys.version_info.minor else ()):
+            done = subprocess.run([python, "-c", "import distributed"], env=env, capture_output=True, check=False)
+            if done.returncode == 0:
+                return python, f"3.{minor}"
+    pytest.skip("platform: there is no other Python that can import the Dask of this one")
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Schedulers that cannot be reached or are gone, code that workers lack, and interrupts."""
+"""Schedulers that cannot be reached or are gone, values that cannot be sent, and interrupts."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from flowkit_core import (
     SerializationError,
     Task,
     TaskStarted,
+    TaskSucceeded,
     TaskTimeoutError,
 )
 from flowkit_core.conformance.checks.tasks import fail_when_counted
@@ -93,55 +94,15 @@ def test_scheduler_that_dies_ends_the_run(lonely_cluster, tmp_path):
     assert time.monotonic() - began < 10
 
 
-MODULE_TASK = """
-import sys
-sys.path.insert(0, {folder!r})
-import only_here
-from flowkit_core import DAG, Task
-from flowkit_dask import DaskExecutor
-import cloudpickle
-if {by_value}:
-    cloudpickle.register_pickle_by_value(only_here)
-with DaskExecutor({address!r}) as executor:
-    try:
-        print(DAG("d", tasks=[Task(only_here.work)]).run(executor))
-    except Exception as error:
-        print(type(error).__name__, error)
-"""
+def test_scheduler_that_dies_before_results_are_fetched_fails_their_tasks(lonely_cluster):
+    def kill(event):
+        lonely_cluster.scheduler.kill()
+        lonely_cluster.scheduler.wait()
 
-
-@pytest.mark.parametrize("by_value", [False, True])
-def test_module_that_workers_lack_is_named(cluster, tmp_path, by_value):
-    (tmp_path / "only_here.py").write_text("def work():\n    return 7\n")
-    source = MODULE_TASK.format(folder=str(tmp_path), address=cluster.address, by_value=by_value)
-    done = subprocess.run([sys.executable, "-c", source], env=cluster.env, capture_output=True, text=True, check=True)
-    if by_value:
-        assert done.stdout.strip() == "{'work': 7}"
-    else:
-        assert (
-            "SerializationError task 'work': its function needs the module 'only_here', which the worker" in done.stdout
-        )
-        assert "client.upload_file('only_here.py')" in done.stdout
-
-
-def test_workers_of_other_versions_are_error(client, monkeypatch):
-    ours = "CPython 3.10", "0.0.1"
-    monkeypatch.setattr("flowkit_dask.submissions.environment", lambda: ours)
-    with pytest.raises(
-        ExecutorError, match=r"has CPython 3\.\d+ and flowkit-dask .*, and the client has CPython 3\.10"
-    ):
-        DAG("d", tasks=[Task(tasks.one)]).run(DaskExecutor(client))
-
-
-def test_worker_without_flowkit_is_error(start_cluster, tmp_path):
-    (tmp_path / "flowkit_dask").mkdir()
-    missing = "raise ModuleNotFoundError(\"No module named 'flowkit_dask'\", name='flowkit_dask')"
-    (tmp_path / "flowkit_dask/__init__.py").write_text(missing)
-    cluster = start_cluster(path=[str(tmp_path)])
-    with DaskExecutor(cluster.address) as executor, pytest.raises(ExecutorError) as caught:
-        DAG("d", tasks=[Task(tasks.one)]).run(executor)
-    assert "a worker of the Dask cluster cannot import 'flowkit_dask'" in str(caught.value)
-    assert "install flowkit-dask on all workers" in str(caught.value)
+    kill.events = (TaskSucceeded,)
+    with DaskExecutor(lonely_cluster.address) as executor:
+        results = DAG("d", tasks=[Task(tasks.one)]).run(executor, observers=[kill], raise_on_failure=False)
+    assert f"the connection to the Dask scheduler at {lonely_cluster.address} is lost" in str(results.failed["one"])
 
 
 def test_function_that_cannot_be_pickled_fails_its_task(client):

@@ -175,28 +175,18 @@ def test_workers_that_are_all_killed_may_be_replaced_later(start_cluster, tmp_pa
     assert "(see the logs of the workers if they have ended; the last workers ended while they ran 'waiting')" in text
 
 
-@pytest.mark.parametrize("is_replaced", [True, False])
-def test_result_on_the_last_worker_is_computed_again_if_another_one_joins(lonely_cluster, monkeypatch, is_replaced):
-    """The only worker dies before the results are fetched; the run ends in any case."""
-
-    def start_worker(text):
-        if is_replaced:
-            monkeypatch.setattr("flowkit_dask.connection.WORKERS_TIMEOUT", 60)
-            lonely_cluster.start_workers()
+def test_result_on_the_last_worker_is_computed_again_by_one_that_joins(lonely_cluster, monkeypatch):
+    """The only worker dies before the results are fetched."""
 
     def observe(event):
         lonely_cluster.processes[1].kill()
         lonely_cluster.processes[1].wait()
 
     observe.events = (TaskSucceeded,)
-    monkeypatch.setattr("flowkit_dask.connection.WORKERS_TIMEOUT", 1)
-    monkeypatch.setattr("flowkit_dask.connection.safe_warn", start_worker)
+    monkeypatch.setattr("flowkit_dask.connection.WORKERS_TIMEOUT", 0)
+    monkeypatch.setattr("flowkit_dask.connection.safe_warn", lambda text: lonely_cluster.start_workers())
     with DaskExecutor(lonely_cluster.address) as executor:
-        results = DAG("d", tasks=[Task(tasks.one)]).run(executor, observers=[observe], raise_on_failure=False)
-    if is_replaced:
-        assert results == {"one": 1}
-    else:
-        assert "has had no worker for 1 s that could compute it again" in str(results.failed["one"])
+        assert DAG("d", tasks=[Task(tasks.one)]).run(executor, observers=[observe]) == {"one": 1}
 
 
 @pytest.fixture
@@ -206,9 +196,11 @@ def without_worker(lonely_cluster, monkeypatch):
 
     def run(task, **options):
         def observe(event):
-            lonely_cluster.processes[1].kill()
+            if event.task == task.name:
+                lonely_cluster.processes[1].kill()
 
         observe.events = (TaskStarted,)
+        Task(tasks.one) >> task
         with DaskExecutor(lonely_cluster.address) as executor, pytest.warns(RuntimeWarning, match="has no workers"):
             return DAG("d", tasks=[task]).run(executor, observers=[observe], **options)
 
@@ -216,15 +208,18 @@ def without_worker(lonely_cluster, monkeypatch):
 
 
 def test_timeout_of_run_without_workers_ends_it(without_worker, tmp_path):
-    with pytest.raises(RunTimeoutError):
-        without_worker(Task(partial(tasks.wait_for, tmp_path / "never"), name="waiting"), timeout=5)
+    """The result of the first task is lost."""
+    with pytest.raises(RunTimeoutError) as caught:
+        without_worker(Task(partial(tasks.wait_for, tmp_path / "never"), name="waiting"), timeout=10)
+    results = caught.value.flowkit_results
+    assert "has no worker that could compute it again before the end of the run" in str(results.failed["one"])
 
 
 def test_timeout_of_task_without_workers_ends_its_attempt(without_worker, tmp_path, monkeypatch):
     """The time goes on while Dask has no worker that starts the call again."""
     monkeypatch.setattr("flowkit_dask.submissions.TIMEOUT_MARGIN", 0)
     waiting = Task(partial(tasks.wait_for, tmp_path / "never"), name="waiting", timeout=2)
-    results = without_worker(waiting, raise_on_failure=False)
+    results = without_worker(waiting, raise_on_failure=False, keep=["waiting"])
     assert isinstance(results.failed["waiting"], TaskTimeoutError)
 
 
@@ -244,7 +239,9 @@ def test_cluster_without_workers_is_reported(lonely_cluster, monkeypatch):
     with DaskExecutor(lonely_cluster.address) as executor:
         assert DAG("d", tasks=[Task(tasks.one)]).run(executor) == {"one": 1}
     (text,) = reports
-    assert text.startswith(f"the Dask scheduler at {lonely_cluster.address} has no workers: tasks wait until one joins")
+    assert text.startswith(
+        f"the Dask scheduler at {lonely_cluster.address} has no workers: tasks and lost results wait"
+    )
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from .reporter import ENDED_LATE, FAILED, RETURNED, SKIPPED, SKIPPED_IN_CALL, SU
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from typing import Self
 
     from flowkit_core.runs.context_transfer import CarriedContext
 
@@ -80,7 +81,7 @@ class SlotList:
 
 
 @cache
-def environment() -> tuple[str, str]:
+def own_environment() -> tuple[str, str]:
     """Return the versions that must be the same on workers and on the client: of Python and of flowkit-dask."""
     try:
         own = version("flowkit-dask")
@@ -93,7 +94,7 @@ class Invocation:
     """One call of a task, for a worker. Dask calls it with the values that :class:`Slot` objects stand for.
 
     Args:
-        environment: what :func:`environment` returns on the client.
+        environment: what :func:`own_environment` returns on the client.
         run: key of the run.
         topic: topic of reports.
         ticket: number of the call.
@@ -128,6 +129,17 @@ class Invocation:
         "topic",
     )
 
+    def __new__(cls, environment: tuple[str, str], *_facts: Any) -> Self:
+        """Check the versions when a worker unpickles the call: other versions may have other arguments.
+
+        Raises:
+            WorkerMismatchError: the worker has other versions.
+        """
+        if environment != own_environment():
+            theirs, ours = " and flowkit-dask ".join(own_environment()), " and flowkit-dask ".join(environment)
+            raise WorkerMismatchError(f"the worker {get_worker().address} has {theirs}, and the client has {ours}")
+        return super().__new__(cls)
+
     def __init__(
         self,
         environment: tuple[str, str],
@@ -159,14 +171,9 @@ class Invocation:
         """Make the call on a worker; return its result, or a :class:`NoResult`.
 
         Raises:
-            WorkerMismatchError: the worker has other versions.
             CallFailedError: the call, or what comes before and after it, has raised an exception.
         """
-        worker = get_worker()
-        if environment() != tuple(self.environment):
-            theirs, ours = " and flowkit-dask ".join(environment()), " and flowkit-dask ".join(self.environment)
-            raise WorkerMismatchError(f"the worker {worker.address} has {theirs}, and the client has {ours}")
-        reporter = reporter_of(worker, self.topic)
+        reporter = reporter_of(get_worker(), self.topic)
         if not reporter.may_start(self) or any(type(value) is NoResult for value in values):
             reporter.end(self, RETURNED)
             return NoResult()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from asyncio import CancelledError as AsyncCancelledError
 from concurrent.futures import CancelledError, wait
+from math import inf
 from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -15,12 +16,14 @@ from flowkit_core import ExecutorError
 from flowkit_core._warnings import safe_warn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from distributed import Client
 
+    from flowkit_core import Run
+
 WORKERS_TIMEOUT = 10.0
-"""Seconds without a worker after which a warning is issued, and a run that ends waits for lost results no longer."""
+"""Seconds without a worker after which a warning is issued, and a run that must end waits no longer."""
 CHECK_INTERVAL = 0.5
 """Seconds between two looks at the connection while something is waited for."""
 MAX_NAMES = 3
@@ -39,6 +42,7 @@ class Connection:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._threads: int | None = None
+        self._ends_at = inf
         self._no_workers_since: float | None = None
         self._has_warned = self._is_finding_workers = False
 
@@ -47,6 +51,21 @@ class Connection:
         """Address of the scheduler."""
         scheduler = self._client.scheduler
         return scheduler.address if scheduler is not None else "an unknown address"
+
+    def open(self, run: Run) -> None:
+        """Check that there is a connection for a run that starts.
+
+        Raises:
+            ExecutorError: there is none.
+        """
+        self.check()
+        self._run = run
+        if run.timeout is not None:
+            self._ends_at = monotonic() + run.timeout
+
+    def _is_out_of_time(self) -> bool:
+        """Return whether the run was cancelled, or has reached its timeout, also if all its tasks have ended."""
+        return self._run.cancelled or monotonic() >= self._ends_at
 
     def check(self) -> None:
         """Check that there is a connection.
@@ -90,8 +109,8 @@ class Connection:
             names = ", ".join(map(repr, running[:MAX_NAMES])) + (", ..." if len(running) > MAX_NAMES else "")
             ended = f"; the last workers ended while they ran {names}" if running else ""
             safe_warn(
-                f"the Dask scheduler at {self.address} has no workers: tasks wait until one joins (see the logs of the "
-                f"workers if they have ended{ended}); run(timeout=...) limits how long a run waits"
+                f"the Dask scheduler at {self.address} has no workers: tasks and lost results wait until one joins "
+                f"(see the logs of the workers if they have ended{ended}); run(timeout=...) limits how long a run waits"
             )
         self._is_finding_workers = True
         Thread(target=self._find_workers, name="flowkit-dask-workers", daemon=True).start()
@@ -113,13 +132,10 @@ class Connection:
             self._no_workers_since = monotonic()
         self._is_finding_workers = False
 
-    def gather(self, futures: Sequence[Any], is_ending: Callable[[], bool]) -> list[Any]:
+    def gather(self, futures: Sequence[Any]) -> list[Any]:
         """Return the values of futures, and wait while the cluster computes those again that were lost with a worker.
 
-        Args:
-            futures: the futures.
-            is_ending: returns whether the run stops, or all its tasks have ended: then a worker that can compute a lost
-                value again is waited for no longer than `WORKERS_TIMEOUT`.
+        Without workers, the wait ends with the time of the run: with its timeout, or if it was cancelled.
 
         Raises:
             ExecutorError: a value is lost.
@@ -127,33 +143,35 @@ class Connection:
         """
         self.check()
         try:
-            values: list[Any] = self._gather_again(list(futures), is_ending)
+            values: list[Any] = self._gather_again(list(futures))
         except (CancelledError, AsyncCancelledError) as error:
             self.check()
             raise ExecutorError("the value is lost: the Dask cluster has dropped it") from error
         return values
 
-    def _gather_again(self, futures: list[Any], is_ending: Callable[[], bool]) -> Any:
+    def _gather_again(self, futures: list[Any]) -> Any:
         """Return the values of futures; if they are lost because workers have died, they are computed again."""
         for _ in range(MAX_GATHERS):
             try:
-                return self._gather_once(futures, is_ending)
+                return self._gather_once(futures)
             except KilledWorker:
                 self._client.retry([future for future in futures if future.status == "error"])
-        return self._gather_once(futures, is_ending)
+        return self._gather_once(futures)
 
-    def _gather_once(self, futures: list[Any], is_ending: Callable[[], bool]) -> Any:
+    def _gather_once(self, futures: list[Any]) -> Any:
         async def gather() -> Any:
             return await self._client.gather(futures, asynchronous=True)
 
         values = asyncio.run_coroutine_threadsafe(gather(), self._client.loop.asyncio_loop)
-        while not wait([values], 0 if (gives_up := self._are_workers_gone and is_ending()) else CHECK_INTERVAL).done:
+        while True:
+            gives_up = self._is_out_of_time() and self._are_workers_gone
+            if wait([values], 0 if gives_up else CHECK_INTERVAL).done:
+                return values.result()
             if gives_up:
                 raise ExecutorError(
-                    f"the value is lost with the worker that had it, and the Dask scheduler at {self.address} has had "
-                    f"no worker for {WORKERS_TIMEOUT:g} s that could compute it again: start workers, and run again "
-                    f"(with run(state=...), resume=True continues)"
+                    f"the value is lost with the worker that had it, and the Dask scheduler at {self.address} has no "
+                    f"worker that could compute it again before the end of the run: start workers, and run again (with "
+                    f"run(state=...), resume=True continues)"
                 )
             self.check()
             self.check_workers()
-        return values.result()

@@ -101,7 +101,7 @@ class DaskLane(SubmittingLane):
         Raises:
             ExecutorError: the client is closed, or has lost the connection.
         """
-        self._connection.check()
+        self._connection.open(session.run)
         self._submissions = Submissions(self, self._client, self._hub.topic, session.nodes(self), session.run.kept)
         self._deaths = Deaths(self._client, self._submissions)
         self._hub.add(self._client, self._submissions.run, self._receive)
@@ -131,10 +131,7 @@ class DaskLane(SubmittingLane):
 
     def gather(self, futures: Sequence[Any]) -> list[Any]:
         """Return the values of futures: see `Connection.gather`."""
-        return self._connection.gather(futures, self._is_ending)
-
-    def _is_ending(self) -> bool:
-        return self.session.is_over or self.session.run.phase >= Phase.STOPPING
+        return self._connection.gather(futures)
 
     # ---- the loop ----------------------------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from flowkit_core.runs.mapping.element import Block, Element
 from flowkit_core.runs.states import CLEANUP_TRIGGERS
 
 from .blocks import BlockInvocation, packed
-from .calls import MAX_INLINE, Invocation, Slot, SlotList, condition_is_true, environment, is_large
+from .calls import MAX_INLINE, Invocation, Slot, SlotList, condition_is_true, is_large, own_environment
 from .errors import summary
 from .handle import DaskHandle
 from .pickling import dumps, dumps_function
@@ -230,7 +230,7 @@ class Submissions:
         node_id = node_key(node)
         deaths = self._deaths.get(node_id, 0)
         invocation = kind(
-            environment(),
+            own_environment(),
             self.run,
             self._topic,
             ticket,
