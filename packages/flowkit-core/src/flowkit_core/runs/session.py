@@ -138,7 +138,7 @@ class Session:
     _must_check_caller = _is_stopped = False
     _ends_at: float | None = None  # when the timeout of the run is over
     _end_at: float | None = None  # when the grace of the run ends
-    _join_timeout: float | None = None  # seconds for each thread of a lane; None means no limit
+    _join_timeout: float | None = None  # seconds for the threads of lanes; None means no limit
     _reports: Sequence[Lane] = ()  # of lanes that are stopping, those that have not named their running calls
     _running: Sequence[Node] = ()  # those that the others have named
 
@@ -559,8 +559,9 @@ class Session:
         try:
             if self._threads and self._join_timeout is None and run.cancelled:
                 self._join_timeout = JOIN_TIMEOUT
+            until = None if self._join_timeout is None else self._now() + self._join_timeout
             for thread in self._threads:
-                thread.join(self._join_timeout)
+                thread.join(None if until is None else max(0.0, until - self._now()))
             if run.has_handles:
                 run.fetch_handles()  # also of an interrupted run; a second Ctrl-C ends that
         finally:  # a second Ctrl-C must not keep lanes open

@@ -86,6 +86,7 @@ class ThreadLane:
     _is_backing_off = False  # whether the watchdog must be woken by activity
     _activity = 0  # counts events after which nodes may become ready
     _is_open = _is_over = False
+    _over_since = 0.0  # when the run was over, or cancelled
     _may_abandon = False  # whether calls are, or may have been, abandoned
     _error: BaseException | None = None  # of a helper or the watchdog, not of a task
 
@@ -192,7 +193,7 @@ class ThreadLane:
         self._route = None  # it refers to this object
         with self._lock:
             self._finish_locked()
-        until = monotonic() + ABANDON_AFTER
+        until = self._over_since + ABANDON_AFTER
         for worker in self._helpers:
             if worker.thread is not None and worker.thread.is_alive() and not worker.is_abandoned:
                 worker.thread.join(max(0.0, until - monotonic()) if self._run.cancelled else None)
@@ -482,7 +483,8 @@ class ThreadLane:
         return self._is_over
 
     def _finish_locked(self) -> None:
-        self._is_over = True
+        if not self._is_over:
+            self._is_over, self._over_since = True, monotonic()
         for thread in (*self._helpers, *self._idle, self._watchdog):  # helpers: Ctrl-C may have lost an earlier set()
             if thread is not None:
                 thread.set()
