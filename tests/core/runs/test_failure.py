@@ -582,3 +582,24 @@ def test_observers_get_failure_events():
     (event,) = [event for event in seen if isinstance(event, TaskFailed)]
     assert (event.task, event.attempt, event.error, event.pipeline) == ("broken", 1, error, "etl")
     assert event.run_id == error.flowkit_results.run_id
+
+
+def test_frozen_exception_has_note_and_results():
+    @dataclasses.dataclass(frozen=True)
+    class Frozen(Exception):
+        code: int
+
+    class Refusing(Exception):
+        def __setattr__(self, name, value):
+            raise TypeError("no attributes")
+
+    for error in (Frozen(3), Refusing()):
+
+        def fail(error=error):
+            raise error
+
+        with pytest.raises(type(error)) as caught:
+            DAG("frozen", tasks=[Task(fail)]).run("serial")
+        assert caught.value is error
+        assert error.flowkit_results.states == {"fail": "failed"}
+        assert error.__notes__[0].startswith("flowkit: task 'fail' of 'frozen' failed")

@@ -80,7 +80,10 @@ def all_of(pipeline: str, failures: Sequence[Failure]) -> ExceptionGroup:
 def add_note(error: BaseException, note: str) -> None:
     """Add a note to an exception, unless it has the same note or accepts none."""
     try:
-        if note not in getattr(error, "__notes__", ()):
+        notes = getattr(error, "__notes__", None)
+        if notes is None:
+            BaseException.__setattr__(error, "__notes__", [note])  # also of a frozen dataclass
+        elif note not in notes:
             BaseException.add_note(error, note)
     except Exception:  # noqa: S110 - an exception that accepts no notes is raised without it
         pass

@@ -123,7 +123,7 @@ class Results(dict[str, Any]):
         if self._summary is not None:
             self._summary.replace_error(error, RaisedError(describe_error(error)))
         try:
-            error.flowkit_results = self  # type: ignore[attr-defined]
+            BaseException.__setattr__(error, "flowkit_results", self)  # also of a frozen dataclass
         except Exception:  # noqa: S110 - an exception without attributes is raised nevertheless
             pass
 
