@@ -9,7 +9,7 @@ from contextvars import ContextVar
 
 import pytest
 
-from flowkit import DAG, task
+from flowkit import DAG, Task, current, task
 
 user = ContextVar("user")
 
@@ -42,6 +42,52 @@ def test_environment_variable_is_never_stale_and_cached(executor, monkeypatch, t
         results = run(target, executor, state=tmp_path / "runs.db")
         found.append((results["target"], results.cached))
     assert found == [(("a", "a"), ()), (("b", "b"), ()), (("a", "a"), ("target",))]
+
+
+def by_default(context=current):
+    return context().params["day"]
+
+
+def by_attribute():
+    import flowkit
+
+    return flowkit.current().params["day"]
+
+
+def by_alias():
+    context = current
+    return context().params["day"]
+
+
+def by_random():
+    return current().random.random()
+
+
+@pytest.mark.parametrize("executor", ["serial", "thread"])
+@pytest.mark.parametrize("function", [by_default, by_attribute, by_alias, by_random])
+def test_task_that_reads_the_context_is_not_cached(executor, function, tmp_path):
+    def helper():
+        return function()
+
+    extract, show = Task(helper, name="extract", cache=True), Task(lambda extract, day: extract, name="show")
+    extract >> show
+    found = []
+    for day in ("mon", "tue"):
+        results = DAG("days", tasks=[show]).run(executor, state=tmp_path / "runs.db", params={"day": day})
+        assert results.cached == ()
+        found.append(results["show"])
+    assert found[0] != found[1]
+
+
+def test_task_that_reads_only_the_logger_of_the_context_is_cached(tmp_path):
+    def clean():
+        current().logger.info("cleaning")
+        log = current().logger
+        log.info("clean")
+        return 1
+
+    run(clean, "serial", state=tmp_path / "runs.db")
+    assert run(clean, "serial", state=tmp_path / "runs.db").cached == ("clean",)
 
 
 SCRIPT = """

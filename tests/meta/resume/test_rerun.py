@@ -6,7 +6,7 @@ import pytest
 from durable_tasks import RESULTS, diamond, step
 from element_tasks import named, numbers
 
-from flowkit import DAG, BindingError, StateManager, StateOptionError, Task, UnknownRunError
+from flowkit import DAG, BindingError, StateManager, StateOptionError, Task, UnknownRunError, current
 
 
 def pipeline(box, constant=0, name="etl"):
@@ -239,3 +239,30 @@ def test_linked_run_calls_elements_that_returned_exceptions(elements, state):
     new = dag.run("serial", state=state, rerun={"send"}, of=old.run_id)
     assert elements.calls("each") == [1]
     assert new["each"] == named("each", 3)
+
+
+def rows_of_the_day():
+    return [f"{current().params['day']} {number}" for number in range(2)]
+
+
+def stamped(number):
+    return current().params["day"], number
+
+
+@pytest.mark.parametrize("executor", ["serial", "thread"])
+def test_task_that_reads_changed_parameters_in_its_context_runs_again(tmp_path, executor):
+    extract, constant = Task(rows_of_the_day, name="extract"), Task(lambda: [1, 2], name="constant")
+    each, load = Task(stamped, name="each"), Task(lambda extract, each, day: [extract, each], name="load")
+    constant >> each.map()
+    [extract, each] >> load
+    dag = DAG("days", tasks=[load])
+    first = dag.run(executor, state=tmp_path / "runs.db", params={"day": "mon"})
+
+    def again(**params):
+        return dag.run(executor, state=tmp_path / "runs.db", rerun={"load"}, of=first.run_id, params=params)
+
+    assert again(day="mon").resumed == ("extract", "constant", "each")
+    tuesday = again(day="tue")
+    assert tuesday.resumed == ("constant",)
+    assert tuesday["load"] == [["tue 0", "tue 1"], [("tue", 1), ("tue", 2)]]
+    assert tuesday.outdated["extract"].startswith("its code calls flowkit.current(), and the parameters")

@@ -8,9 +8,11 @@ import os as system
 import sys
 import time
 from datetime import date, datetime
+from functools import partial
 from os import environ, getenv
 from os import environ as env
 from sys import argv
+from time import strftime
 
 import pytest
 
@@ -121,8 +123,61 @@ def default_factory():
     return [*map(time.ctime, ())], datetime.now
 
 
+today = date.today
+TABLE = {"today": today, "zone": time.localtime}
+
+
+class Clock:
+    now = time.time
+
+    def __init__(self):
+        self.day = date.today
+
+
+CLOCK = Clock()
+
+
+def by_default(clock=time.ctime):
+    return clock()
+
+
+def by_helper():
+    return by_default()
+
+
+def by_alias():
+    return today()
+
+
+def by_table():
+    return TABLE["today"]()
+
+
+def by_object():
+    return CLOCK.day()
+
+
+def by_getattr():
+    return getattr(time, "time")(), getattr(dt.date, "today")()  # noqa: B009 - each spelling counts
+
+
+def by_computed_name(name):
+    return getattr(time, name)()
+
+
+def by_partial():
+    return partial(time.strftime, "%Y")()
+
+
+def without_source():
+    scope = {"time": time, "date": date}
+    exec("def f():\n    return time.time(), date.today()", scope)
+    return scope["f"]
+
+
 def no_clock():
-    return time.localtime(0), time.strftime("%Y", time.gmtime(0)), time.sleep(0), datetime.fromtimestamp(0, dt.UTC)
+    year = strftime("%Y", time.gmtime(0))
+    return year, time.localtime(0), time.sleep(0), time.monotonic(), datetime.fromtimestamp(0, dt.UTC)
 
 
 def reads(function, key=b"key"):
@@ -181,6 +236,15 @@ def test_arguments_are_found(function, labels):
         (days, ["date.today()", "datetime.now()", "datetime.utcnow()", "datetime.today()"]),
         (seconds, ["time.time()", "time.time_ns()", "time.strftime()", "time.localtime()"]),
         (default_factory, ["time.ctime()", "datetime.now()"]),
+        (by_default, ["time.ctime()"]),
+        (by_helper, ["time.ctime()"]),
+        (by_alias, ["date.today()"]),
+        (by_table, ["date.today()", "time.localtime()"]),
+        (by_object, ["date.today()", "time.time()"]),
+        (by_getattr, ["date.today()", "time.time()"]),
+        (by_computed_name, ["time"]),
+        (by_partial, ["time.strftime()"]),
+        (without_source(), ["date.today()", "time.time()"]),
         (no_clock, []),
     ],
 )

@@ -337,6 +337,22 @@ UNAFFECTED = {
 }
 
 
+REFUSED = {
+    "own generator without a seed": "import random\ndef f(): return random.Random().random()",
+    "relative path": "import os.path\ndef f(): return os.path.abspath('a')",
+    "home": "from pathlib import Path\ndef f(): return Path.home()",
+    "getattr": "import os\ndef f(): return getattr(os, 'getcwd')()",
+    "method by getattr": "import random\nR = random.Random(1)\ndef f(): return getattr(R, 'random')()",
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_function_that_depends_on_more_than_its_code_is_not_cached(load, name):
+    f = TaskCache()(load(REFUSED[name]).f)
+    f()
+    assert f.explain().startswith("it cannot be cached")
+
+
 @pytest.mark.parametrize("name", UNAFFECTED)
 def test_ordinary_function_is_cached(load, name):
     f = TaskCache()(load(UNAFFECTED[name]).f)

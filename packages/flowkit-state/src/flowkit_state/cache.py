@@ -69,9 +69,10 @@ class TaskCache(ResultCache):
     without comments, docstrings and formatting, its defaults, the values in its closure, and the same of all code of
     the project that it uses, with the constants of its modules. Packages count by their versions. Variables that the
     code itself changes (a counter, a list of seen items) do not count. A function that reads the clock is cached only
-    with `ttl`, `key` or `version`. If the key cannot be computed or the result cannot be stored, the function is called
-    each time, and the logger "flowkit.state" gets one warning. Exceptions are not cached. Threads that need the same
-    missing result at the same time wait for one of them to compute it.
+    with `ttl`, `key` or `version`, and one that reads the context of its task with `flowkit.current()` is not cached.
+    If the key cannot be computed or the result cannot be stored, the function is called each time, and the logger
+    "flowkit.state" gets one warning. Exceptions are not cached. Threads that need the same missing result at the same
+    time wait for one of them to compute it.
 
         >>> cache = TaskCache(ttl=60)
         >>> @cache

@@ -21,9 +21,10 @@ from flowkit_state.fingerprint.class_members import members
 from flowkit_state.fingerprint.code import analyze
 from flowkit_state.fingerprint.name_resolution import UNSET, VisibleNames, attribute, is_a, public_name, unwrapped
 from flowkit_state.fingerprint.policy import CONSTANTS, INPUTS, VERSIONED
+from flowkit_state.fingerprint.process_reads import ProcessReads
 from flowkit_state.fingerprint.provenance import of_code, of_module
 from flowkit_state.fingerprint.stdlib_types import is_options, name_of
-from flowkit_state.fingerprint.values import ValueEncoder, first_seen
+from flowkit_state.fingerprint.values import ValueEncoder, first_seen, type_name
 from flowkit_state.module_names import module_label, named_label
 from flowkit_state.serialization.json_text import dumps
 
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from flowkit_state.fingerprint.data_flow import Path
     from flowkit_state.fingerprint.name_resolution import Slot
     from flowkit_state.fingerprint.policy import Policy
-    from flowkit_state.fingerprint.process_reads import ProcessReads
     from flowkit_state.fingerprint.provenance import Foreign
     from flowkit_state.serialization.serializer_protocol import Serializer
 
@@ -67,6 +67,8 @@ _NAME_HINT = (
     "Read each variable by its name, or pass the values as arguments, or pass TaskCache(version=...) and "
     "increment that when they change."
 )
+_NO_SEED = "which the system seeds"
+_SEED_HINT = "Pass a seed, or pass TaskCache(version=...) and increment that for other random numbers."
 _KEY_HINT = "Pass TaskCache(key=...) a function that returns the part of the arguments to compare."
 
 
@@ -163,6 +165,9 @@ class DependencyCollector:
             self._components.update(self._reads.components)
             if self._reads.uses_environment and not self._policy.accepts_opaque:
                 raise UnsupportedValueError(None, "os.environ", "os._Environ", _WHOLE_ENVIRONMENT, _NAME_HINT)
+            if self._reads.unseeded and self._policy.refuses_process_state and not self._policy.accepts_opaque:
+                name = self._reads.unseeded
+                raise UnsupportedValueError(None, f"{name}()", name, _NO_SEED, _SEED_HINT)
         if self._policy.refuses_process_state and (settings := process_state.decimal_context()) is not None:
             self._components["decimal context"] = digest(settings)
 
@@ -189,8 +194,11 @@ class DependencyCollector:
 
     def digest_elsewhere(self, value: object) -> ArgumentDigest:
         """Return the digest of an argument for another process, once; raise `UnsupportedValueError` if it has none."""
+        self._reads = reads = ProcessReads(b"")
         text = digest(self._encoder.tree(value, "argument", INPUTS, _KEY_HINT))
         del self._encoder  # a reference cycle
+        if reads.clock:
+            raise UnsupportedValueError(None, "argument", type_name(type(value)), "which reads the clock", _KEY_HINT)
         code = [(label, getattr(thing, "__module__", None), thing.__qualname__) for label, thing in self._todo]
         del self._components[FORMAT_LABEL]
         return ArgumentDigest(FORMAT, text, self._components, code)
@@ -232,6 +240,12 @@ class DependencyCollector:
 
     def _refer(self, given: object) -> str | None:
         """Return the label of a function, a class or a module, and add it unless it is foreign; None for any other."""
+        if self._reads is not None:
+            self._reads.add_value(given)
+        return self._reference(given)
+
+    def _reference(self, given: object) -> str | None:
+        """Do the same for the value of a variable: `ProcessReads.add` has added what the code reads with it."""
         value = unwrapped(given)
         if is_a(value, FunctionType):
             code = value.__code__
@@ -268,9 +282,11 @@ class DependencyCollector:
             self._policy.refuses_process_state and type(function) in _CALLABLES and process_state.reason(function) != ""
         )
 
-    def _bind(self, value: object, label: str, slot: Slot, *, policy: Policy | None = None) -> str:
+    def _bind(
+        self, value: object, label: str, slot: Slot, *, policy: Policy | None = None, is_variable: bool = False
+    ) -> str:
         """Return the label of the value of a name, and add it."""
-        referred = self._refer(value)
+        referred = self._reference(value) if is_variable else self._refer(value)
         if referred is not None:
             return referred
         label = self._label(label, slot)
@@ -368,12 +384,12 @@ class DependencyCollector:
             return
         if is_a(value, ModuleType):
             yield from self._follow_foreign(value, (), is_whole=path in known.wholes)
-        if path in known.waits and self._policy.refuses_process_state and process_state.only_synchronizes(value):
+        if path in known.waits and self._policy.refuses_process_state and process_state.has_only_effects(value):
             yield name_of(type(value))
             return
         if rest and is_a(value, type) and of_module(value.__module__) is not None:
             yield from self._follow_foreign(value, rest, is_whole=False)
-        bound = self._bind(value, label, slot)
+        bound = self._bind(value, label, slot, is_variable=not rest)
         yield bound
         if rest and is_a(value, FunctionType) and rest[0] in vars(value):
             label = f"constant {bound.partition(' ')[2]}.{rest[0]}"

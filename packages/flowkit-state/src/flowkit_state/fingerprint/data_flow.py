@@ -65,7 +65,8 @@ class DataFlow:
     whose values it changes in place; `alters`, whether it changes any object, known or not. How it uses what it reads:
     `items`, paths and the constant text or number that is looked up in them, else `None`; `calls`, the paths that it
     calls, the first argument likewise, and the number of arguments; `wholes`, the paths that it uses in other ways.
-    Of all these, `waits` are the paths that it uses only in `with path:` or as `path(...)` whose result it discards.
+    Of all these, `waits` are the paths that it uses only in `with path:`, as `path(...)` whose result it discards, or
+    as `path().logger`.
     """
 
     def __init__(self, function: Function, class_name: str, free: Sequence[str]) -> None:
@@ -149,6 +150,10 @@ class DataFlow:
         while not isinstance(node, ast.Name):
             if isinstance(node, ast.Attribute):
                 attributes.append(scope.mangled(node.attr))
+            elif isinstance(node, ast.Call) and (name := self._constant_attribute(node, scope)):
+                attributes.append(name)
+                node = node.args[0]
+                continue
             elif not (items and isinstance(node, ast.Subscript)):
                 return []
             node = node.value
@@ -174,6 +179,8 @@ class DataFlow:
         elif node.attr in MUTATORS:
             self.alters = True
             self.changes.update(dict.fromkeys(owners))
+        if node.attr == "logger" and isinstance(node.value, ast.Call):
+            self._waiting.add(id(node.value.func))
         paths = self._paths(node, scope, items=False) if isinstance(node.ctx, ast.Load) else []
         self._load(node, paths)
         if not paths:
@@ -214,7 +221,22 @@ class DataFlow:
         self._parts.add(id(container))
         self.items.update(((path, _constant(key)), None) for path in self._paths(container, scope, items=False))
 
+    def _constant_attribute(self, node: ast.Call, scope: _Scope) -> str:
+        """Return the attribute that `getattr(value, "name")` reads; empty for any other call."""
+        is_getattr = isinstance(node.func, ast.Name) and node.func.id == "getattr" and len(node.args) > 1
+        name = _constant(node.args[1]) if is_getattr else None
+        is_read = isinstance(name, str) and self._resolve("getattr", scope) == ("global", None)
+        return str(name) if is_read else ""
+
     def _call(self, node: ast.Call, scope: _Scope) -> None:
+        if name := self._constant_attribute(node, scope):
+            if name in MUTATORS:
+                self.alters = True
+                self.changes.update(dict.fromkeys(self._paths(node.args[0], scope)))
+            paths = self._paths(node, scope, items=False)
+            self._load(node, paths)
+            self._push(node.args[1 if paths else 0 :], scope)
+            return
         self._parts.add(id(node.func))
         count = len(node.args) + len(node.keywords)
         key = _constant(node.args[0]) if node.args else None

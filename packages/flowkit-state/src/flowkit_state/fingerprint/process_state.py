@@ -16,7 +16,7 @@ from flowkit_state.fingerprint.stdlib_types import context_settings, name_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from flowkit_state.fingerprint.data_flow import Path
@@ -75,12 +75,20 @@ _READERS = frozenset(
         "genericpath.expandvars",
         "nt.getcwd",
         "nt.getcwdb",
+        "ntpath.abspath",
+        "ntpath.expanduser",
         "ntpath.expandvars",
+        "ntpath.realpath",
+        "ntpath.relpath",
         "os.getenv",
         "os.getenvb",
         "posix.getcwd",
         "posix.getcwdb",
+        "posixpath.abspath",
+        "posixpath.expanduser",
         "posixpath.expandvars",
+        "posixpath.realpath",
+        "posixpath.relpath",
         "threading.currentThread",
         "threading.current_thread",
     ]
@@ -88,7 +96,7 @@ _READERS = frozenset(
 """Functions that return state of the process."""
 
 _READER_MODULES = frozenset(["_locale", "locale"])
-_READER_METHODS = frozenset(["cwd"])  # class methods in `pathlib`
+_READER_METHODS = frozenset(["cwd", "home"])  # class methods in `pathlib`
 _MAX_DEPTH = 3
 _DEFAULT_DECIMAL_CONTEXT = [28, "ROUND_HALF_EVEN", -999999, 999999, 1, 0]
 _DEFAULT_DECIMAL_CONTEXT += [("DivisionByZero", "InvalidOperation", "Overflow")]
@@ -109,6 +117,8 @@ def reason(value: Any) -> str:
 
 
 def _reason_of_function(value: Any) -> str:
+    if is_context(value):
+        return "which returns what belongs to one attempt at the task"
     holder = getattr(value, "__self__", None)
     if holder is not None and not isinstance(holder, (ModuleType, FunctionType, BuiltinFunctionType, MethodType)):
         is_path = is_a(holder, type) and holder.__module__.partition(".")[0] == "pathlib"
@@ -119,9 +129,14 @@ def _reason_of_function(value: Any) -> str:
     return "which returns state of the process" if is_reader else ""
 
 
-def only_synchronizes(value: object) -> bool:
+def is_context(value: object) -> bool:
+    """Return whether a value is `flowkit.current`, which returns the context of the task."""
+    return type(value) is FunctionType and value.__module__ == "flowkit_core.context" and value.__name__ == "current"
+
+
+def has_only_effects(value: object) -> bool:
     """Return whether code whose only uses of `value` discard what it returns does not depend on it."""
-    return any(name_of(parent) in _SYNCHRONIZATION for parent in type(value).__mro__)
+    return is_context(value) or any(name_of(parent) in _SYNCHRONIZATION for parent in type(value).__mro__)
 
 
 def resolve(value: Any, names: tuple[str, ...]) -> tuple[Any, tuple[str, ...]]:
@@ -149,14 +164,14 @@ def decimal_context() -> list[Any] | None:
     return None if settings == _DEFAULT_DECIMAL_CONTEXT else settings
 
 
-def reachable(holder: Any, names: Sequence[str]) -> list[Path]:
-    """Return the paths of `names` at which foreign code finds process state in a module or a class."""
+def reachable(holder: Any, names: Sequence[str], is_wanted: Callable[[Any], object] = reason) -> list[Path]:
+    """Return the paths of `names` at which code finds a wanted value, else process state, in a module or a class."""
     found: list[Path] = []
     todo: list[Path] = [(name,) for name in names]
     for path in todo:  # which grows meanwhile
         value, steps = resolve(holder, path)
         if len(steps) == len(path) + 1 and value is not UNSET:
-            if reason(value):
+            if is_wanted(value):
                 found.append(path)
             elif is_a(value, (ModuleType, type)) and len(path) < _MAX_DEPTH:
                 todo += [(*path, name) for name in names]

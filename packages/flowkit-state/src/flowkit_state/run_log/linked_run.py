@@ -7,7 +7,7 @@ import time
 from flowkit_state.errors import StateOptionError, UnknownRunError, comma_list, short_repr
 from flowkit_state.run_log.elements import RunMaps
 from flowkit_state.run_log.journal import RECORD, EarlierElements, RecordedTask, RunJournal
-from flowkit_state.run_log.parameters import RunParameters, changed_parameters
+from flowkit_state.run_log.parameters import NO_IDENTITY, RunParameters, changed_parameters
 from flowkit_state.run_log.plan import PipelinePlan
 from flowkit_state.run_log.resume import Recorded, begin, digest_key
 from flowkit_state.runs import UnrecordedValue
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from flowkit_state.serialization.serializers import Serialization
     from flowkit_state.storage.base import Database
 
+_IDENTITY = "SELECT identity FROM runs WHERE run_id = ?"
 _RUN = "SELECT id, run_id, plan, owner FROM runs WHERE run_id = ?"
 _LINK = "UPDATE runs SET parent = ?, rerun = ? WHERE id = ?"
 _TAKE_OVER = f"INSERT {RECORD}"
@@ -74,19 +75,23 @@ def open_linked_run(
     with reading(database.path, f"the record of run {short_repr(of)}", "forget() deletes it."):
         recorded = Recorded(database, serialization, rows[0], pipeline, keeps_dropped=True)
         done, outdated = recorded.up_to_date(plan, max_age)
+    given = RunParameters(params, serialization.serializers)
+    identity = database.execute("read it", _IDENTITY, (to_sql(of),))[0][0][0]
+    has_same_params = given.identity == identity != NO_IDENTITY
+    readers = () if has_same_params else plan.context_readers()
+    asked = dict.fromkeys(readers, "its code calls flowkit.current(), and the parameters of the run have changed")
+    asked |= dict.fromkeys(rerun, "run(rerun=...) asks for it")
     names = plan.names()
     runs: set[int] = set()
-    again: set[int] = set()  # the tasks that run(rerun=...) names, and everything downstream of them
+    again: set[int] = set()  # the tasks in `asked`, and everything downstream of them
     for index, name in enumerate(names):
         causes = [short_repr(names[source]) for source in upstream[index] if source in runs]
-        if name in rerun or any(source in again for source in upstream[index]):
+        if name in asked or any(source in again for source in upstream[index]):
             again.add(index)
-        if name in rerun or causes or index not in done:
+        if name in asked or causes or index not in done:
             runs.add(index)
             if done.pop(index, None) is not None:
-                why = f"it depends on {comma_list(causes, 3)}"
-                outdated[index] = "run(rerun=...) asks for it" if name in rerun else why
-    given = RunParameters(params, serialization.serializers)
+                outdated[index] = asked.get(name) or f"it depends on {comma_list(causes, 3)}"
     claim = Claim()
     try:
         with Batch(database):

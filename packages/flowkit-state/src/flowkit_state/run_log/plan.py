@@ -46,6 +46,7 @@ class PipelinePlan:
         codes: key -> components of the code of a task, as label -> digest.
         unverifiable: key -> descriptions of what the code reads and cannot be compared. It is not stored.
         clocks: key -> names of functions that read the clock and that the code calls. It is not stored.
+        contexts: keys of the code that reads the context of the task: `flowkit.current()`. It is not stored.
         limited: names of the tasks that pools or `map(limit=...)` limit.
         returning: names of the tasks that are mapped with `errors="return"`: exceptions of elements are results.
     """
@@ -56,6 +57,7 @@ class PipelinePlan:
         codes: Mapping[str, dict[str, str]],
         unverifiable: Mapping[str, Collection[str]] | None = None,
         clocks: Mapping[str, Sequence[str]] | None = None,
+        contexts: Collection[str] = (),
         limited: Collection[str] = (),
         returning: Collection[str] = (),
     ) -> None:
@@ -65,6 +67,7 @@ class PipelinePlan:
         self.returning = returning
         self._unverifiable = unverifiable or {}
         self._clocks = clocks or {}
+        self._contexts = contexts
 
     @classmethod
     def of(cls, tasks: Sequence[PlannedTask], upstream: Sequence[Sequence[int]], digest_key: bytes) -> PipelinePlan:
@@ -73,6 +76,7 @@ class PipelinePlan:
         codes: dict[str, dict[str, str]] = {}
         unverifiable: dict[str, Collection[str]] = {}
         clocks: dict[str, Sequence[str]] = {}
+        contexts: set[str] = set()
         rows = []
         for task, sources in zip(tasks, upstream, strict=True):
             functions = _identity(task.func), _identity(task.when)
@@ -81,18 +85,21 @@ class PipelinePlan:
                 unseen: dict[str, str] = {}
                 reads = ProcessReads(digest_key)
                 components = fingerprint.initial_components(task.func, unseen, reads)
-                clock = reads.clock
+                clock, reads_context = reads.clock, reads.uses_context
                 if task.when is not None:
                     reads = ProcessReads(digest_key)
                     condition = fingerprint.initial_components(task.when, unseen, reads)
                     clock += reads.clock
+                    reads_context |= reads.uses_context
                     components |= {f"{label} (in its condition)": part for label, part in condition.items()}
                 key = keys[functions] = fingerprint.digest(components)
                 codes[key], unverifiable[key], clocks[key] = components, unseen.values(), clock
+                if reads_context:
+                    contexts.add(key)
             rows.append((task.name, sources, task.trigger, key))
         limited = [task.name for task in tasks if _is_limited(task)]
         returning = [task.name for task in tasks if _map_option(task, "errors") == "return"]
-        return cls(rows, codes, unverifiable, clocks, limited, returning)
+        return cls(rows, codes, unverifiable, clocks, contexts, limited, returning)
 
     @classmethod
     def from_text(cls, text: str) -> PipelinePlan:
@@ -136,6 +143,10 @@ class PipelinePlan:
     def clocks(self) -> dict[str, Sequence[str]]:
         """Return for each task whose code reads the clock the names of the functions that do."""
         return {row[0]: functions for row in self.tasks if (functions := self._clocks.get(row[3]))}
+
+    def context_readers(self) -> set[str]:
+        """Return the names of the tasks whose code reads the context of the task, and so any parameter of the run."""
+        return {row[0] for row in self.tasks if row[3] in self._contexts}
 
 
 def _is_limited(task: Any) -> bool:
