@@ -157,7 +157,7 @@ def test_failure_withdraws_calls_that_have_not_started(client, tmp_path):
 
 
 def test_calls_of_a_worker_that_does_not_answer_are_running(client, tmp_path, monkeypatch):
-    monkeypatch.setattr("flowkit_dask.lane.STOP_TIMEOUT", 0.0)  # no worker answers in time
+    monkeypatch.setattr("flowkit_dask.worker_stop.TIMEOUT", 0.0)  # no worker answers in time
     started, released = tmp_path / "started", tmp_path / "released"
     waiting = Task(partial(tasks.wait_for, released), name="waiting")
     gate = Task(partial(tasks.wait_for, started), name="gate")

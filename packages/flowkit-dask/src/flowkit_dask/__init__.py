@@ -7,6 +7,7 @@
 * `calls`: one call, as a worker makes it. `blocks`: the calls of a block of elements.
 * `pickling`: pickles of functions and arguments. `errors`: exceptions that pass from workers to the client.
 * `reporter`: what a worker reports of its calls. `event_hub`: passes the reports to the lanes.
+* `worker_stop`: has workers start no more calls of a run that stops.
 """
 
 from flowkit_core import register_executor

@@ -7,7 +7,6 @@ upstreams have ended. Workers report the start and the end of each call: see `Re
 from __future__ import annotations
 
 import pickle
-from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +29,7 @@ from .errors import CallFailedError, WorkerMismatchError, summary
 from .event_hub import hub_of
 from .handle import DaskHandle
 from .submissions import MAX_BATCH, Submissions
+from .worker_stop import WorkerStop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -50,8 +50,6 @@ MIN_WINDOW = 256
 """Number of elements of a mapped task that are on their way at least; more in a cluster with many threads."""
 MIN_BLOCK_WINDOW = 8
 """The same of blocks, also in a small cluster, because workers may join later."""
-STOP_TIMEOUT = 2.0
-"""Seconds that workers have to report which calls are running when the run stops."""
 
 
 class DaskLane(SubmittingLane):
@@ -71,12 +69,7 @@ class DaskLane(SubmittingLane):
         self._connection = Connection(client)
         self._was_heard = False  # whether workers have reported anything since the last check
         self._hub = hub_of(client)
-        self._must_end = False  # whether running calls are to be given up
-        self._is_stopping = self._is_stopped = False  # whether workers are asked, and whether they have answered
-        self._stop_until = 0.0
-        self._asked: set[str] | None = None  # workers that were asked to stop the run; None until it is known
-        self._answered: set[str] = set()  # those that have named the calls that are still running
-        self._running: set[int] = set()  # tickets of these calls
+        self._must_withdraw = self._must_end = False  # calls that have not started, and those that are running
         self._unfetched: list[tuple[Submission, DaskHandle, float]] = []  # ended calls whose results are needed here
         self._abandoned: dict[int, Call] = {}  # ticket -> call that is still running, although its attempt has ended
         self._seconds_of: dict[int, float] = {}  # ticket -> duration of a call that has failed
@@ -104,6 +97,7 @@ class DaskLane(SubmittingLane):
         self._connection.open(session.run)
         self._submissions = Submissions(self, self._client, self._hub.topic, session.nodes(self), session.run.kept)
         self._deaths = Deaths(self._client, self._submissions)
+        self._worker_stop = WorkerStop(self._client, self._submissions.run, self._hub.topic, self.wake)
         self._hub.add(self._client, self._submissions.run, self._receive)
         super().open(session)
 
@@ -148,7 +142,7 @@ class DaskLane(SubmittingLane):
             node = self.ready.popleft()
             if not self._confirm(node):
                 self._submit_node(node)
-        if self._is_stopping and not self.ready and self._may_withdraw():
+        if self._must_withdraw and not self.ready and self._worker_stop.is_answered:
             self._withdraw()
         self._submissions.send()
 
@@ -158,7 +152,7 @@ class DaskLane(SubmittingLane):
             self._check()
         if self.ready:
             return 0.0
-        until = min(self._check_at, self._stop_until) if self._is_stopping else self._check_at
+        until = min(self._check_at, self._worker_stop.until) if self._must_withdraw else self._check_at
         return max(0.0, until - monotonic())
 
     def _receive(self, record: Record, place: Place) -> None:
@@ -289,8 +283,7 @@ class DaskLane(SubmittingLane):
         """Handle a report of a worker."""
         _, ticket, kind, seconds, extra = record
         if kind == reporter.STOPPED:
-            self._running.update(extra)
-            self._answered.add(place[0])
+            self._worker_stop.take_answer(place[0], extra)
             return
         submission = self._submissions.by_ticket.get(ticket)
         if submission is None:
@@ -467,36 +460,21 @@ class DaskLane(SubmittingLane):
     def stop_calls(self, *, end_calls: bool) -> None:
         """Have workers start no more calls, and name those that are running; after that, `_withdraw` is called."""
         self._must_end |= end_calls
-        if self.session.run.phase >= Phase.CANCELLED or self._is_stopping:
-            return
-        self._is_stopping = True
-        self._stop_until = monotonic()
-        if not self._is_stopped and self._submissions.by_ticket:
-            self._stop_until += STOP_TIMEOUT
-            Thread(target=self._stop_workers, name="flowkit-dask-stop", daemon=True).start()
-
-    def _stop_workers(self) -> None:
-        """Body of a thread: ask all workers to stop the run."""
-        try:
-            run, topic = self._submissions.run, self._hub.topic
-            self._asked = set(self._client.run(reporter.stop_run, run, topic, on_error="ignore"))
-        except Exception:  # the connection is lost, which the loop finds
-            self._asked = set()
-        self.wake()
-
-    def _may_withdraw(self) -> bool:
-        return (self._asked is not None and self._asked <= self._answered) or monotonic() >= self._stop_until
+        if self.session.run.phase < Phase.CANCELLED:
+            self._must_withdraw = True
+            if self.has_calls:
+                self._worker_stop.ask()
 
     def _withdraw(self) -> None:
         """Withdraw the calls that have not started, and name the others; abandon these if asked."""
-        self._is_stopping, self._is_stopped = False, True
+        self._must_withdraw = False
         run = self.session.run
         going_on: list[Node] = []
         for submission in list(self._submissions.by_ticket.values()):
             node = submission.call.node
             if submission.ticket not in self._submissions.by_ticket or run.may_start(node):
                 continue
-            if not self._may_be_running(submission) or (self._must_end and not submission.is_ready):
+            if not self._worker_stop.may_be_running(submission) or (self._must_end and not submission.is_ready):
                 self._withdraw_call(submission)
             elif self._must_end:
                 self._abandoned[submission.ticket] = submission.call
@@ -507,13 +485,6 @@ class DaskLane(SubmittingLane):
                 going_on.append(node)
         if not self._must_end:
             self.session.report_running(self, going_on)
-
-    def _may_be_running(self, submission: Submission) -> bool:
-        """Return whether a call is running, or has started on a worker that has not answered."""
-        if submission.ticket in self._running or submission.is_reported:
-            return True
-        worker, asked = submission.worker, self._asked
-        return bool(worker) and worker not in self._answered and (asked is None or worker in asked)
 
     def _withdraw_call(self, submission: Submission) -> None:
         """Withdraw a call that has not started, and queue its node again if it is ready."""
