@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from flowkit_core import (
@@ -11,6 +13,7 @@ from flowkit_core import (
     Outcome,
     Retry,
     RunStarted,
+    SerialExecutor,
     Task,
     UnknownExecutorError,
     register_executor,
@@ -186,3 +189,43 @@ def test_observer_outside_a_list_is_type_error():
 def test_tasks_in_place_of_name_is_type_error():
     with pytest.raises(TypeError, match=r"must be a string: to give it tasks, write DAG\('name', tasks=\[one\]\)"):
         DAG([Task(lambda: 1, name="one")])
+
+
+@pytest.mark.parametrize("name", ["threads", "proces", "celery"])
+def test_unknown_executor_error_lists_executors(name):
+    """It names the unknown executor, and nothing runs."""
+    seen = []
+    with pytest.raises(UnknownExecutorError) as caught:
+        DAG("etl", tasks=[Task(lambda: seen.append("ran"), name="never")]).run(executor=name)
+    text = str(caught.value)
+    assert repr(name) in text
+    assert "'serial'" in text
+    assert "install" in text.lower()
+    assert (caught.value.name, "serial" in caught.value.available) == (name, True)
+    assert isinstance(caught.value, ValueError)
+    assert seen == []
+
+
+def test_executor_not_installed_error_names_distribution(monkeypatch):
+    monkeypatch.setitem(sys.modules, "flowkit_dask", None)
+    with pytest.raises(UnknownExecutorError, match="flowkit-dask"):
+        DAG("etl", tasks=[]).run(executor="dask")
+
+
+@pytest.mark.parametrize("wrong", [3, SerialExecutor, object(), ["serial"]], ids=["3", "class", "object", "list"])
+def test_executor_of_wrong_type_is_error(wrong):
+    """Neither a name nor an object with ``execute(run)``."""
+    with pytest.raises(TypeError, match="executor"):
+        DAG("etl", tasks=[]).run(executor=wrong)
+
+
+@pytest.mark.parametrize("executor", ["serial", SerialExecutor(), None])
+def test_executor_by_name_and_by_object(executor):
+    assert DAG("etl", tasks=[Task(lambda: 1, name="one")]).run(executor) == {"one": 1}
+
+
+def test_executor_object_runs_many_times():
+    """The caller closes it, once or twice."""
+    with SerialExecutor() as executor:
+        assert [DAG("etl", tasks=[Task(lambda: 1, name="one")]).run(executor) for _ in range(3)] == [{"one": 1}] * 3
+    executor.close()
