@@ -287,7 +287,7 @@ def companions(session: nox.Session, name: str) -> None:
 
 @nox.session(python=[python for python in PYTHONS if python != "3.11"], requires=["build"], allow_parallel=True)
 def dask(session: nox.Session) -> None:
-    """Check the executor for Dask with only the core installed, and on other Pythons than `companions`."""
+    """Check the executor for Dask with only the core installed."""
     names = ["flowkit-core", DASK]
     install_with_companions(session, names, *PYTEST)
     run_pytest(session, names, "tests/dask/test_conformance.py")

@@ -28,7 +28,7 @@ from flowkit_core import (
     WorkerDiedError,
 )
 from flowkit_core.errors import TaskTimeoutError
-from flowkit_core.runs.session import JOIN_TIMEOUT
+from flowkit_core.runs.time_limit import JOIN_TIMEOUT
 from flowkit_exec import FuturesExecutor, ProcessExecutor, ThreadExecutor
 
 PLACES = (None, "here", "pool", "process")

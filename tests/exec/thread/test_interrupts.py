@@ -71,7 +71,7 @@ def stop(thread, timeout=None):
     join(thread, timeout)
 
 threading.Thread.join = stop
-thread_lane.ABANDON_AFTER = 60.0  # tasks that are stopped have time to end on a slow machine
+thread_lane.JOIN_TIMEOUT = 60.0  # tasks that are stopped have time to end on a slow machine
 {phase}
 below = Task(lambda: say("a task started after the stop"), name="below")
 tasks >> below
@@ -102,7 +102,7 @@ def test_ctrl_c_ends_the_run_in_every_phase(phase):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="platform: Ctrl-C cannot be sent to one process")
 def test_second_ctrl_c_ends_the_wait_for_running_tasks():
-    phase = "thread_lane.ABANDON_AFTER = 3600.0\n" + textwrap.dedent(PHASES["while the calling thread rests"])
+    phase = "thread_lane.JOIN_TIMEOUT = 3600.0\n" + textwrap.dedent(PHASES["while the calling thread rests"])
     script = SCRIPT.format(phase=phase.replace("stopping.wait()", "threading.Event().wait()"))
     script = script.replace('say("left"', 'sys.exit(7); say("left"')
     with Program("-c", script) as program:
@@ -253,7 +253,7 @@ def test_keyboard_interrupt_lists_running_tasks(workers):
         from flowkit_exec import ProcessExecutor, ThreadExecutor
         from flowkit_exec.thread import lane as thread_lane
 
-        thread_lane.ABANDON_AFTER = 0.2
+        thread_lane.JOIN_TIMEOUT = 0.2
         def first():
             return 1
         def stuck(_):
@@ -294,7 +294,7 @@ def test_keyboard_interrupt_lists_running_tasks(workers):
 def test_abandoned_task_changes_no_result():
     from flowkit_exec.thread import lane as thread_lane
 
-    grace, thread_lane.ABANDON_AFTER = thread_lane.ABANDON_AFTER, 0.0
+    grace, thread_lane.JOIN_TIMEOUT = thread_lane.JOIN_TIMEOUT, 0.0
     caller, both, go = threading.current_thread(), threading.Barrier(2, timeout=SECONDS), threading.Event()
 
     def part():
@@ -306,7 +306,7 @@ def test_abandoned_task_changes_no_result():
 
     with pytest.raises(KeyboardInterrupt) as caught:
         run(2, *[Task(part, name=name) for name in "ab"])
-    thread_lane.ABANDON_AFTER = grace
+    thread_lane.JOIN_TIMEOUT = grace
     left = living_helpers()
     go.set()
     for thread in left:

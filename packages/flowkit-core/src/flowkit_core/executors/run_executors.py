@@ -85,7 +85,7 @@ class RunExecutors:
                 if known[name] is not self.default:
                     self.others[node.index] = known[name]
             self._check_unused(given, [*known, *unknown])
-        except BaseException:
+        except BaseException:  # also Ctrl-C
             self.close()
             raise
 

@@ -169,5 +169,5 @@ class SubmittingLane:
                 continue
             if session.is_over or (session.has_one_lane and not (self.ready or timers or self.has_calls)):
                 return
-            waits = [self.seconds_to_turn(), timers.wait() if timers else None, session.run.commit_if_due()]
+            waits = [self.seconds_to_turn(), timers.wait(), session.run.commit_if_due()]
             self._wake_up.wait(min((seconds for seconds in waits if seconds is not None), default=None))

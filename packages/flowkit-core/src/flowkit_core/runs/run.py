@@ -492,7 +492,7 @@ class Run(OutcomeRules):
 
     @property
     def recorded(self) -> bool:
-        """Whether the outcome of each node is committed to a store before the next node starts."""
+        """Whether the outcomes of nodes are committed to a store; when, is said at `RunRecorder`."""
         return self._recorder is not None and self._recorder.records
 
     @property

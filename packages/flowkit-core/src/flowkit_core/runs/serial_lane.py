@@ -71,7 +71,7 @@ class SerialLane:
                 continue
             if (session.has_one_lane and not timers) or session.is_over:
                 return
-            self._wake_up.wait(timers.wait() if timers else None)
+            self._wake_up.wait(timers.wait())
 
     def wake(self) -> None:
         """Make the loop check whether the run is over."""

@@ -20,6 +20,7 @@ from flowkit_core.failures import add_note, describe_error
 
 from .call import Outcome, Retry
 from .states import Phase
+from .time_limit import JOIN_TIMEOUT, STOP_GRACE
 from .timers import Timers
 from .wake_up import WakeUp
 
@@ -32,11 +33,6 @@ if TYPE_CHECKING:
 
     from .call import Call
     from .run import Run
-
-STOP_GRACE = 2.0
-"""Seconds that running calls may take to end after SystemExit or the timeout of a run without ``grace``."""
-JOIN_TIMEOUT = 2.0
-"""Seconds that lanes in other threads may take to end after an interrupt."""
 
 
 class Clock(Protocol):
@@ -55,8 +51,8 @@ class Clock(Protocol):
 class Lane(Protocol):
     """The part of one executor in one run: it makes the calls of the nodes that it is given.
 
-    A lane decides nothing: :class:`Session` passes it ready nodes, and it passes outcomes back. Everything but
-    :meth:`work` returns at once, and :meth:`put`, :meth:`wake` and :meth:`stop` may be called from any thread.
+    A lane decides nothing: :class:`Session` passes it ready nodes, and it passes outcomes back. :meth:`put`,
+    :meth:`wake` and :meth:`stop` return at once, and may be called from any thread.
 
     A lane that makes handles may have a method ``prefetch(handles)``, which gets the values of several of its handles
     at once: ``fetch()`` of each is called soon after it, and raises the exception if a value is lost.
@@ -101,7 +97,7 @@ class Lane(Protocol):
         """Make the loop of this lane check whether the run is over or stopping."""
 
     def stop(self, *, end_calls: bool) -> None:
-        """Stop early, because a task has failed: start no more calls, except those of clean-up tasks.
+        """Stop early, after a failure, a timeout of the run or a cancelled ``arun()``: start only clean-up tasks.
 
         Calls that have started go on, and the lane names them with :meth:`Session.report_running`.
 
@@ -136,8 +132,8 @@ class Session:
     _waiting = False  # whether a thread is in _wait()
     _timers: Timers | None = None  # of retries, once there is one
     _must_check_caller = _is_stopped = False
-    _ends_at: float | None = None  # when the timeout of the run is over
-    _end_at: float | None = None  # when the grace of the run ends
+    _timeout_at: float | None = None  # when the timeout of the run is over
+    _grace_ends_at: float | None = None  # when the grace of the run ends
     _join_timeout: float | None = None  # seconds for the threads of lanes; None means no limit
     _reports: Sequence[Lane] = ()  # of lanes that are stopping, those that have not named their running calls
     _running: Sequence[Node] = ()  # those that the others have named
@@ -387,7 +383,7 @@ class Session:
                         add_note(reason, f"flowkit: executor {lane.name!r} could not start")
                     raise
             self._work()
-        except BaseException:
+        except BaseException:  # Ctrl-C in this thread, outside of a task; or a lane cannot start
             self.run.cancel("the run was interrupted")
             self.wake_all()
             raise
@@ -410,7 +406,7 @@ class Session:
         if loops and not self.caller_only_waits:
             led = loops.pop(0)
         if self.run.timeout is not None:
-            self._ends_at = self._now() + self.run.timeout
+            self._timeout_at = self._now() + self.run.timeout
         if led is None:  # before nodes are put: of two waiting threads, one would miss the end of the run
             self._waiting, self._clock = True, self._clock or WakeUp()
         if self.run.caller is not None:  # it may cancel the run from now on
@@ -452,17 +448,17 @@ class Session:
                 self.put(self.run.limits.due())
                 left = self.run.limits.seconds_left()
                 seconds = left if seconds is None or (left is not None and left < seconds) else seconds
-            if self._ends_at is not None:
-                left = self._ends_at - self._now()
+            if self._timeout_at is not None:
+                left = self._timeout_at - self._now()
                 if left <= 0:
-                    self._ends_at = None
+                    self._timeout_at = None
                     self._time_out()
                     continue
                 seconds = left if seconds is None else min(left, seconds)
-            if self._end_at is not None:
-                left = self._end_at - self._now()
+            if self._grace_ends_at is not None:
+                left = self._grace_ends_at - self._now()
                 if left <= 0:
-                    self._end_at, self._join_timeout = None, 0.0
+                    self._grace_ends_at, self._join_timeout = None, 0.0
                     self._end_calls()
                     continue
                 seconds = left if seconds is None else min(left, seconds)
@@ -493,9 +489,9 @@ class Session:
         self._start_grace()
 
     def _start_grace(self) -> None:
-        if self._end_at is None:
+        if self._grace_ends_at is None:
             grace = self.run.grace
-            self._end_at = self._now() + (STOP_GRACE if grace is None else grace)
+            self._grace_ends_at = self._now() + (STOP_GRACE if grace is None else grace)
 
     def _end_calls(self) -> None:
         """End running calls, because the grace of the run is over."""

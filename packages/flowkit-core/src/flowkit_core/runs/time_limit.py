@@ -1,4 +1,10 @@
-"""Time limits of attempts: calls in threads of their own, and coroutines that are cancelled."""
+"""Time limits of attempts: calls in threads of their own, and coroutines that are cancelled.
+
+Three constants limit how long a run waits for code that does not end. `STOP_GRACE` is the grace of a run without
+``grace``: during it, running calls may end by themselves. `CANCEL_GRACE` begins when a coroutine is cancelled, also if
+the run goes on. `JOIN_TIMEOUT` begins when the run is over or was interrupted, and applies to threads, which nothing
+can end: those that remain are abandoned. Executors may have constants for what they can end, such as worker processes.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +21,10 @@ if TYPE_CHECKING:
 
     from flowkit_core._typing import Any
 
+STOP_GRACE = 2.0
+"""Seconds that running calls may take to end after SystemExit or the timeout of a run without ``grace``."""
+JOIN_TIMEOUT = 2.0
+"""Seconds that threads, of lanes, tasks and iterators, may take to end when the run is over or was interrupted."""
 CANCEL_GRACE = 2.0
 """Seconds that a coroutine may take to end after it was cancelled; then its thread or its process is given up."""
 
@@ -118,7 +128,8 @@ def call_in_time(
         function: the function; it runs coroutines with the limit that it is given.
         task: name of the task.
         timeout: seconds that the call may take.
-        abandonment: gets whether the call is abandoned, and is called when it ends after that.
+        abandonment: its ``has_happened`` is set if the call is abandoned; then its ``on_end`` is called when the call
+            ends.
 
     Raises:
         TaskTimeoutError: it took longer.

@@ -29,8 +29,8 @@ class Timers(list["tuple[float, int, Node]"]):
 
     Examples:
         >>> timers = Timers(clock=lambda: 10.0)
-        >>> timers.wait()
-        0.0
+        >>> timers.wait() is None
+        True
     """
 
     __slots__ = ("_clock",)
@@ -42,9 +42,9 @@ class Timers(list["tuple[float, int, Node]"]):
         """Add the node of a retry, due after its delay."""
         heappush(self, (self._clock() + retry.delay, next(_order), retry.node))
 
-    def wait(self) -> float:
-        """Return the seconds until the first node is due, at most an hour; 0 if one is due or there are none."""
-        return min(max(0.0, self[0][0] - self._clock()), _LONGEST_WAIT) if self else 0.0
+    def wait(self) -> float | None:
+        """Return the seconds until the first node is due, 0 or more and at most an hour; None if there are none."""
+        return min(max(0.0, self[0][0] - self._clock()), _LONGEST_WAIT) if self else None
 
     def due(self, run: Run) -> list[Node]:
         """Remove and return the nodes that are due, and those that may not start because the run is stopping."""

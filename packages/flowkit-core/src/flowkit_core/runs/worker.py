@@ -71,7 +71,7 @@ class Worker:
         return context
 
     def run_node(
-        self, node: Node, slow: float = 1e9, relief: Callable[[float], float | None] | None = None
+        self, node: Node, slow: float = 1e9, on_slow_call: Callable[[float], float | None] | None = None
     ) -> Sequence[Node] | Retry:
         """Run one attempt of a ready node, with its condition and its cache, and pass the outcome to the run.
 
@@ -79,8 +79,8 @@ class Worker:
 
         Args:
             node: the node.
-            slow: duration of the call of an element, in seconds, above which ``relief`` is called.
-            relief: called with the duration of a slow call, to start other workers.
+            slow: duration of the call of an element, in seconds, above which ``on_slow_call`` is called.
+            on_slow_call: called with the duration of a slow call, to start other workers.
 
         Returns:
             What :meth:`Run.finish` returns.
@@ -89,7 +89,7 @@ class Worker:
         if node.mapped is not None and node.element is None:
             from .mapping.mapped_loop import run_mapped
 
-            return run_mapped(self, node, slow, relief)
+            return run_mapped(self, node, slow, on_slow_call)
         call = run.local_call(node)
         if isinstance(call, Outcome):
             return run.finish(node, call)
@@ -137,7 +137,7 @@ class Worker:
         put: Callable[[Node], object],
         clock: Callable[[], float],
         slow: float = 1e9,
-        relief: Callable[[float], float | None] | None = None,
+        on_slow_call: Callable[[float], float | None] | None = None,
     ) -> Node | Retry | None:
         """Run simple nodes as long as the run is on the fast path: `Run.call` and `Run.finish` in one loop.
 
@@ -147,13 +147,13 @@ class Worker:
             take: returns the next ready node; raises :class:`IndexError` if there is none.
             put: takes a node that became ready.
             clock: returns seconds.
-            slow: duration of a call, in seconds, above which ``relief`` is called.
-            relief: called with the duration of a slow call, to start other workers; returns the next ``slow``, or None
-                to end the loop.
+            slow: duration of a call, in seconds, above which ``on_slow_call`` is called.
+            on_slow_call: called with the duration of a slow call, to start other workers; returns the next ``slow``, or
+                None to end the loop.
 
         Returns:
             A node taken from the queue that needs :meth:`run_node`; a `Retry` for an attempt that failed; None if the
-            queue is empty or ``relief`` ended the loop.
+            queue is empty or ``on_slow_call`` ended the loop.
         """
         if not self.run.fast_path:
             try:
@@ -164,7 +164,7 @@ class Worker:
         try:
             while True:
                 context = self.caller_context.copy()
-                rest = context.run(self._loop, context, take, put, clock, float(slow), relief)
+                rest = context.run(self._loop, context, take, put, clock, float(slow), on_slow_call)
                 if not isinstance(rest, float):
                     return rest
                 slow = rest
@@ -178,7 +178,7 @@ class Worker:
         put: Callable[[Node], object],
         clock: Callable[[], float],
         slow: float,
-        relief: Callable[[float], float | None] | None,
+        on_slow_call: Callable[[float], float | None] | None,
     ) -> Node | Retry | float | None:
         """Run simple nodes within one context; return ``slow`` after a call that has changed a context variable."""
         run = self.run
@@ -229,8 +229,8 @@ class Worker:
             for after in node.downstream:
                 if next(counts[after.index], None) is None:
                     put(after)
-            if spent > slow and relief is not None:
-                again = relief(spent)
+            if spent > slow and on_slow_call is not None:
+                again = on_slow_call(spent)
                 if again is None:
                     return None
                 slow = again

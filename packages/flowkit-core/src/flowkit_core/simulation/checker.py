@@ -12,7 +12,7 @@ from flowkit_core.graphs.map_errors import MapLengthError
 from flowkit_core.graphs.open_parameters import params_of
 from flowkit_core.runs.call import Outcome
 from flowkit_core.runs.limits.errors import PoolBlockedError
-from flowkit_core.runs.session import STOP_GRACE
+from flowkit_core.runs.time_limit import STOP_GRACE
 
 from .clock import StuckError
 from .handles import is_result

@@ -12,9 +12,8 @@ from flowkit_core.context import variable
 from flowkit_core.coroutines import CoroutineType, awaited
 from flowkit_core.errors import ExecutorError, WorkerDiedError
 from flowkit_core.runs.call import Outcome, Ref
-from flowkit_core.runs.session import JOIN_TIMEOUT
 from flowkit_core.runs.states import CANCELLED, FAILED
-from flowkit_core.runs.time_limit import CANCEL_GRACE, TimeLimit
+from flowkit_core.runs.time_limit import CANCEL_GRACE, JOIN_TIMEOUT, TimeLimit
 
 from .faults import Crash, Fail, Interrupt, Lose, SimulatedError, Slow, Timeout
 from .handles import SimulatedHandle, value_of

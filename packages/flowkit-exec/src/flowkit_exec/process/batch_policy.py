@@ -6,10 +6,10 @@ SECONDS_AHEAD = 2e-3
 """Seconds of work that a worker is given ahead."""
 MAX_FIRST_BATCH = 64
 """Maximum number of calls that an idle worker is given at once, and any worker as long as no duration is known."""
-SHORT_TASK = 5e-3
+SEND_AHEAD_BELOW = 5e-3
 """Seconds per task up to which a worker is given the next call ahead: a worker waits up to a tenth of this time for a
 call."""
-LONG_TASK = 1e-3
+SORT_FROM = 1e-3
 """Seconds per task from which tasks start in order of their critical path."""
 STALL_AFTER = 1e-3
 """Seconds that a worker may spend on one task before the calls that it was given ahead go to idle workers."""
@@ -34,8 +34,8 @@ class BatchPolicy:
     tasks.
 
     Args:
-        is_recorded: whether the run is recorded. Then workers are given one call at a time: each outcome is recorded
-            before its worker continues, so that a crash loses at most the running task of each worker.
+        is_recorded: whether the run is recorded. Then workers are given one call at a time, so that a crash loses no
+            calls that workers have made ahead.
 
     Attributes:
         seconds_per_task: moving average of the durations of tasks; None as long as none has ended.
@@ -63,7 +63,7 @@ class BatchPolicy:
 
     def observe_stall(self) -> None:
         """Take into account that a worker has spent a long time on one task while it held others."""
-        self.seconds_per_task = max(self.seconds_per_task or 0.0, SHORT_TASK)
+        self.seconds_per_task = max(self.seconds_per_task or 0.0, SEND_AHEAD_BELOW)
 
     def cool_down(self) -> None:
         """Leave hot mode, until the next cheap task."""
@@ -72,7 +72,7 @@ class BatchPolicy:
     @property
     def tasks_are_long(self) -> bool:
         """Whether tasks take long enough for their order to matter."""
-        return self.seconds_per_task is not None and self.seconds_per_task > LONG_TASK
+        return self.seconds_per_task is not None and self.seconds_per_task > SORT_FROM
 
     def depth(self) -> int:
         """Return how many calls a worker may hold, the running one included."""
@@ -81,7 +81,7 @@ class BatchPolicy:
             return 1
         if seconds is None:
             return MAX_FIRST_BATCH
-        return max(2 if seconds < SHORT_TASK else 1, int(SECONDS_AHEAD / max(seconds, 1e-6)))
+        return max(2 if seconds < SEND_AHEAD_BELOW else 1, int(SECONDS_AHEAD / max(seconds, 1e-6)))
 
     def batch_size(self, held: int, depth: int) -> int:
         """Return how many more calls a worker is given.
@@ -103,7 +103,7 @@ class BatchPolicy:
         """
         if self.is_hot:  # other workers are kept idle on purpose
             return 3 * STALL_AFTER
-        return STALL_AFTER + (4 * min(self.seconds_per_task or 0.0, SHORT_TASK) if all_are_busy else 0.0)
+        return STALL_AFTER + (4 * min(self.seconds_per_task or 0.0, SEND_AHEAD_BELOW) if all_are_busy else 0.0)
 
     def nap(self, held: int) -> float:
         """Return how many seconds to sleep before reading outcomes, while the hot worker holds so many calls."""

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from .transports.interface import Waiter
     from .workers.options import Initializer, WorkerOptions
 
-    class Pool(Protocol):
-        """What a lane needs of the executor."""
+    class WorkerSource(Protocol):
+        """The executor of a lane: its options, and workers of earlier runs."""
 
         max_workers: int
         options: WorkerOptions
@@ -69,28 +69,28 @@ class ProcessLane:
     and are withdrawn when the run stops or the worker dies. A worker that dies fails only the task that it was running.
 
     Args:
-        pool: the executor, which provides warm workers.
+        source: the executor, which provides warm workers.
     """
 
     has_loop = True
     needs_calling_thread = makes_handles = False
     name, fate_of_unfinished = "process", "ended"
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-        self.may_fork = pool.options.transport.can_fork
+    def __init__(self, source: WorkerSource) -> None:
+        self._source = source
+        self.may_fork = source.options.transport.can_fork
         self._workers: list[WorkerHandle] = []
         self._is_open = False
 
     @property
     def window(self) -> int:
         """Maximum number of elements of a mapped task that the lane is given at once."""
-        return 64 * self._pool.max_workers
+        return 64 * self._source.max_workers
 
     @property
     def block_window(self) -> int:
         """Maximum number of blocks of elements that the lane is given at once."""
-        return 3 * self._pool.max_workers
+        return 3 * self._source.max_workers
 
     # ---- the lane ------------------------------------------------------------------------------------------------
 
@@ -103,8 +103,8 @@ class ProcessLane:
         """
         self._session = session
         run = self._run = session.run
-        pool, transport = self._pool, self._pool.options.transport
-        self._max_workers = min(pool.max_workers, transport.max_workers())
+        source, transport = self._source, self._source.options.transport
+        self._max_workers = min(source.max_workers, transport.max_workers())
         self._schedule = Schedule(session, self)
         self._ready, self._timers = self._schedule.ready, self._schedule.timers
         self._policy = BatchPolicy(is_recorded=run.recorded)
@@ -116,17 +116,17 @@ class ProcessLane:
         self._kill_at: float | None = None  # when tasks that still run after the run was stopped are killed
         self._is_stopped = False
         nodes = session.nodes(self)
-        self._functions = FunctionTable(run.graph, nodes, pool.function_number, can_fork=transport.can_fork)
-        self._surroundings = surroundings_of(run, pool.options.env)
+        self._functions = FunctionTable(run.graph, nodes, source.function_number, can_fork=transport.can_fork)
+        self._surroundings = surroundings_of(run, source.options.env)
         self._initializer: Initializer | None = None
         if self._functions.forked_functions is None:
-            self._initializer = pool.options.pickled_initializer()
-        elif (initializer := pool.options.forked_initializer()) is not None:
+            self._initializer = source.options.pickled_initializer()
+        elif (initializer := source.options.forked_initializer()) is not None:
             self._functions.forked_functions[0] = initializer
             self._initializer = "fork", None, pickle.dumps(())
         if self._initializer is None and self._functions.forked_functions is None:  # an initializer may set globals
             warn_of_changed_globals(self._functions.sent_by_name(nodes))
-        self._max_tasks = pool.options.max_tasks
+        self._max_tasks = source.options.max_tasks
         self._retired: list[WorkerHandle] = []  # have run max_tasks, and are ending
         if self._surroundings["cwd"] is None and self._functions.forked_functions is None:
             raise ExecutorError(
@@ -171,7 +171,7 @@ class ProcessLane:
         """Run the event loop until the run is over."""
         try:
             self._loop()
-        except BaseException:
+        except BaseException:  # Ctrl-C, which this thread gets
             self._run.cancel("the run was interrupted")
             self._drain()
             raise
@@ -205,7 +205,7 @@ class ProcessLane:
 
     def _timeout(self) -> float | None:
         """Return how many seconds to wait for an event; None means without limit."""
-        most = self._timers.wait() if self._timers else None
+        most = self._timers.wait()
         for left in (self._schedule.deadlines.wait(), self._run.commit_if_due()):
             if left is not None:
                 most = left if most is None else min(most, left)
@@ -317,7 +317,7 @@ class ProcessLane:
         count = len(self._workers)
         if count < self._max_workers and (not self._may_start_at or monotonic() >= self._may_start_at):
             most = min(self._max_workers - count, len(self._ready))
-            if self._functions.forked_functions is None and not self._pool.options.is_verified():
+            if self._functions.forked_functions is None and not self._source.options.is_verified():
                 most = 0 if count else 1  # nothing else is started before one has shown that it runs a worker
             for _ in range(most):
                 if not self._add_worker():
@@ -339,9 +339,9 @@ class ProcessLane:
                     "has started threads since the run began: move it to the top level of a module, or install "
                     "cloudpickle (flowkit-exec[cloudpickle]), or use executor='thread'"
                 )
-            worker = self._pool.take_warm_worker() if forked_functions is None else None
+            worker = self._source.take_warm_worker() if forked_functions is None else None
             if worker is None:
-                generation, worker = self._pool.generation, WorkerHandle(forked_functions, self._pool.options)
+                generation, worker = self._source.generation, WorkerHandle(forked_functions, self._source.options)
                 worker.generation = generation
         except ExecutorError:
             if not self._workers:
@@ -432,7 +432,7 @@ class ProcessLane:
         If it goes on, the run is limited to the existing workers. If there are none, it is aborted.
         """
         self._failed_starts += 1
-        is_unverified = self._functions.forked_functions is None and not self._pool.options.is_verified()
+        is_unverified = self._functions.forked_functions is None and not self._source.options.is_verified()
         if is_unverified and not worker.is_ready and not why and (worker.process.exitcode or 0) >= 0:
             raise worker.not_an_interpreter(worker.process.describe_exit())
         is_killed = not why and signal_name(worker.process.exitcode) in ("SIGKILL", "SIGTERM")
@@ -501,7 +501,7 @@ class ProcessLane:
             elif self._functions.forked_functions is not None:
                 shut_down_all(idle)
             while idle:
-                self._pool.return_worker(idle.pop())
+                self._source.return_worker(idle.pop())
             shut_down_all(self._retired)
         finally:
             for worker in (*busy, *idle, *self._retired):

@@ -20,6 +20,7 @@ from time import monotonic, perf_counter
 from flowkit_core import ExecutorError, Node, Outcome, Retry, Run
 from flowkit_core.runs.limits.ranked_queue import RankedQueue
 from flowkit_core.runs.states import CANCELLED
+from flowkit_core.runs.time_limit import JOIN_TIMEOUT
 from flowkit_core.runs.timers import Timers
 from flowkit_core.runs.wake_up import WakeUp
 from flowkit_core.runs.worker import Worker
@@ -39,8 +40,6 @@ SLOW_TASK = 50e-6
 """Seconds from which a task is worth starting another worker for those that wait."""
 LONG_TASK = 1e-3
 """Seconds from which tasks start in order of their critical path."""
-ABANDON_AFTER = 2.0
-"""Seconds after which running tasks are abandoned after an interrupt, because nothing can stop a thread."""
 
 
 class _ThreadWorker(WakeUp):
@@ -193,12 +192,12 @@ class ThreadLane:
         self._route = None  # it refers to this object
         with self._lock:
             self._finish_locked()
-        until = self._over_since + ABANDON_AFTER
+        until = self._over_since + JOIN_TIMEOUT
         for worker in self._helpers:
             if worker.thread is not None and worker.thread.is_alive() and not worker.is_abandoned:
                 worker.thread.join(max(0.0, until - monotonic()) if self._run.cancelled else None)
         if self._watchdog is not None:
-            self._watchdog_running.acquire(timeout=ABANDON_AFTER)  # it runs no user code, so it ends at once
+            self._watchdog_running.acquire(timeout=JOIN_TIMEOUT)  # it runs no user code, so it ends at once
         if not self._run.cancelled:
             return ()
         return [node for worker in (self._leader, *self._helpers) if (node := worker.runner.node) is not None]
@@ -401,7 +400,8 @@ class ThreadLane:
             self._is_backing_off = idle_seconds > seconds and not self._ready
             if self._is_backing_off and interval.activity == self._activity:
                 seconds = idle_seconds
-            return min(seconds, self._timers.wait()) if self._timers else seconds
+            until_retry = self._timers.wait()
+            return seconds if until_retry is None else min(seconds, until_retry)
 
     def _record_activity(self) -> None:
         """Record activity, so the watchdog shortens its polling interval."""

@@ -268,7 +268,7 @@ class RunJournal:
                 successes.append(self._success_values(outcome))
             else:
                 rows.append(self._values(outcome))
-        blobs = [row[13] for row in rows if row[13] is not None]
+        blobs = [each.stored[1] for each in outcomes if each.stored is not None and each.stored[1] is not None]
         with Batch(self._database):
             if successes:
                 self._database.execute_many("record a task in it", _RECORD_SUCCESS, successes)

@@ -95,7 +95,6 @@ def render_page(run: RunModel, now: datetime | None = None, *, served: bool = Fa
     schedule = Schedule(run.tasks)
     outlined = set(schedule.path)
     workers = schedule.least_workers(run.workers_used(), run.seconds)
-    # an event loop needs no more workers
     is_known = not any(map(_is_unknown, run.tasks)) and not schedule.limited
     predictable = run.status != "running" and is_known and not run.has_overlaps()
     table = schedule.worker_table(workers) if predictable else []
@@ -104,32 +103,32 @@ def render_page(run: RunModel, now: datetime | None = None, *, served: bool = Fa
         events=events,
         policy=policy(events=bool(events)),
         run=run,
-        name=_line(run.pipeline),
-        title=_line(f"{run.pipeline}: {run.status}"),
+        name=escape_control_chars(run.pipeline),
+        title=escape_control_chars(f"{run.pipeline}: {run.status}"),
         verdict=_verdict(run, workers),
         counts=[(state, count, state.replace("_", " ")) for state, count in run.counts().items()],
         failures=_failures(run),
-        path_text=_line(schedule.path_text(run.seconds, len(run.executions))),
-        advice=schedule.advice(workers, run.seconds) if predictable else _line(schedule.limits_text()),
-        cpu_hint=_line(cpu_hint(run)),
+        path_text=escape_control_chars(schedule.path_text(run.seconds, len(run.executions))),
+        advice=schedule.advice(workers, run.seconds) if predictable else escape_control_chars(schedule.limits_text()),
+        cpu_hint=escape_control_chars(cpu_hint(run)),
         worker_table=[(count, duration_text(seconds)) for count, seconds in table],
         used=workers,
         mapped=_mapped(run),
         timeline=draw_timeline(run, outlined),
         graph=draw_graph(run, outlined),
-        previous=_line(run.previous_text),
-        main_changes=_line("; ".join(run.changes[:MAIN_CHANGES])),
+        previous=escape_control_chars(run.previous_text),
+        main_changes=escape_control_chars("; ".join(run.changes[:MAIN_CHANGES])),
         other_changes=len(run.changes) - MAIN_CHANGES,
-        changes=[_line(change) for change in run.changes[:MAX_CHANGES]],
+        changes=[escape_control_chars(change) for change in run.changes[:MAX_CHANGES]],
         more_changes=len(run.changes) - MAX_CHANGES,
-        params=[(_line(name), _line(value)) for name, value in run.params.items()],
+        params=[(escape_control_chars(name), escape_control_chars(value)) for name, value in run.params.items()],
         executions=[
             (
                 number,
                 time_text(each.started, zone=True),
                 duration_text(each.ended - each.started),
                 each.outcome,
-                _line(each.where),
+                escape_control_chars(each.where),
             )
             for number, each in enumerate(run.executions, 1)
         ],
@@ -150,19 +149,19 @@ def _verdict(run: RunModel, workers: int) -> str:
         where = f"{where}, {counted(workers, 'worker')}" if where else counted(workers, "worker")
     started = f", started {time_text(run.executions[0].started, zone=True)}" if run.executions else ""
     python = f", Python {run.python}" if run.python else ""
-    return _line(f"{text}{f' with {where}' if where else ''}{python}{started}")
+    return escape_control_chars(f"{text}{f' with {where}' if where else ''}{python}{started}")
 
 
 def _failures(run: RunModel) -> list[dict[str, Any]]:
     failed = [task for task in run.tasks if task.state == "failed"]
     return [
         {
-            "name": _line(task.name),
-            "error": _line(task.error),
+            "name": escape_control_chars(task.name),
+            "error": escape_control_chars(task.error),
             "attempts": counted(len(task.attempts), "attempt"),
-            "location": _line(task.location),
-            "earlier": [_line(text) for text in task.earlier_failures[-MAX_FAILED_SHOWN:]],
-            "traceback": _lines(task.traceback),
+            "location": escape_control_chars(task.location),
+            "earlier": [escape_control_chars(text) for text in task.earlier_failures[-MAX_FAILED_SHOWN:]],
+            "traceback": _escaped_lines(task.traceback),
         }
         for task in failed[:MAX_FAILURES]
     ]
@@ -177,17 +176,17 @@ def _mapped(run: RunModel) -> list[dict[str, Any]]:
     """Return the mapped tasks of which elements have failed, or whose slowest elements are known."""
     return [
         {
-            "name": _line(task.name),
-            "counts": _line(task.elements),
+            "name": escape_control_chars(task.name),
+            "counts": escape_control_chars(task.elements),
             "median": duration_text(median(task.spans.values())) if task.spans else "",
             "failures": [
                 {
                     "name": _element_name(task, element),
-                    "error": _line(element.error),
+                    "error": escape_control_chars(element.error),
                     "attempts": counted(element.attempts, "attempt"),
-                    "location": _line(location_of(element.traceback)),
+                    "location": escape_control_chars(location_of(element.traceback)),
                     "earlier": [],
-                    "traceback": _lines(element.traceback),
+                    "traceback": _escaped_lines(element.traceback),
                 }
                 for element in task.failed[:MAX_FAILED_SHOWN]
             ],
@@ -203,7 +202,7 @@ def _mapped(run: RunModel) -> list[dict[str, Any]]:
 
 def _element_name(task: TaskModel, element: ElementModel) -> str:
     label = f" ({element.label})" if element.label else ""
-    return _line(f"{task.name}[{element.number}]{label}")
+    return escape_control_chars(f"{task.name}[{element.number}]{label}")
 
 
 def _data(run: RunModel, schedule: Schedule) -> str:
@@ -244,7 +243,7 @@ def _data(run: RunModel, schedule: Schedule) -> str:
 def _row(run: RunModel, task: TaskModel, slack: float, critical: bool, last: int) -> list[Any]:
     first = task.attempts[0] if task.attempts else None
     return [
-        _line(task.name),
+        escape_control_chars(task.name),
         STATES.index(task.state),
         list(task.upstream),
         len(task.attempts),
@@ -253,8 +252,8 @@ def _row(run: RunModel, task: TaskModel, slack: float, critical: bool, last: int
         None if task.took is None else _number(task.took),
         None if first is None else _number(slack),
         int(critical),
-        "" if first is None else _line(task.attempts[-1].worker),
-        _line("; ".join(filter(None, (task.elements, task.explanation()))))[:200],
+        "" if first is None else escape_control_chars(task.attempts[-1].worker),
+        escape_control_chars("; ".join(filter(None, (task.elements, task.explanation()))))[:200],
         [float(f"{each:.2g}") for each in task.history[-last:]],
     ]
 
@@ -274,7 +273,7 @@ def _element_rows(task: TaskModel) -> list[list[Any]]:
             None,
             0,
             "",
-            _line(element.error)[:200],
+            escape_control_chars(element.error)[:200],
             [],
         ]
         for _, element in sorted(found.items())
@@ -286,11 +285,7 @@ def _number(seconds: float) -> float:
     return round(seconds, 6) if seconds < 0.001 else round(seconds, 4)
 
 
-def _line(text: str) -> str:
-    return escape_control_chars(text)
-
-
-def _lines(text: str) -> str:
+def _escaped_lines(text: str) -> str:
     """Return a text of several lines without control characters; the middle of a very long one is left out."""
     if len(text) > MAX_TRACEBACK:
         half = MAX_TRACEBACK // 2

@@ -147,7 +147,7 @@ class LoopLane:
                 continue
             if session.is_over:
                 return
-            waits = [timers.wait() if timers else None, self._deadlines.wait(), self._watch()]
+            waits = [timers.wait(), self._deadlines.wait(), self._watch()]
             waits.append(self._run.commit_if_due())
             self._wake_up.wait(min(seconds for seconds in waits if seconds is not None))
 

@@ -35,7 +35,7 @@ _FAILED, _TURN_ENDED, _NOTHING_YET, _GIVEN_UP = range(4)
 
 
 def run_mapped(
-    worker: Worker, node: Node, slow: float, relief: Callable[[float], float | None] | None
+    worker: Worker, node: Node, slow: float, on_slow_call: Callable[[float], float | None] | None
 ) -> Sequence[Node] | Retry:
     """Run elements of a mapped node, for `TURN` seconds at most; return what `Run.finish` returns.
 
@@ -46,7 +46,7 @@ def run_mapped(
         worker: the `Worker` of the calling thread.
         node: the mapped node.
         slow: see `Worker.run_node`.
-        relief: see `Worker.run_node`.
+        on_slow_call: see `Worker.run_node`.
     """
     run = worker.run
     mapping = run.mapping
@@ -66,7 +66,7 @@ def run_mapped(
         until = began + TURN
         loop = _recorded_loop if region.is_recorded else _loop
         try:
-            reason = loop(worker, region, until, spans, slow, relief, jobs)
+            reason = loop(worker, region, until, spans, slow, on_slow_call, jobs)
         finally:
             _note_calls(run, region, spans)
         if region.input.puller is not None and worker.element is not None:
@@ -140,7 +140,7 @@ def _loop(
     until: float,
     spans: Sequence[Span],
     slow: float,
-    relief: Callable[[float], float | None] | None,
+    on_slow_call: Callable[[float], float | None] | None,
     jobs: list[Node],
 ) -> int:
     """Call the functions for elements; return why the loop ends. Each step costs all elements of all mapped tasks.
@@ -206,8 +206,8 @@ def _loop(
                     jobs += run.mapping.fail_pulled(region, stage, number, given, error, clock() - started)
                     return _FAILED
                 stage, worker.node = first, first.node
-            if spent > slow and relief is not None:
-                slow = relief(spent) or slow
+            if spent > slow and on_slow_call is not None:
+                slow = on_slow_call(spent) or slow
                 worker.seconds = spent
             if now > until or (run.phase and not run.may_start(first.node)):
                 return _GIVEN_UP if worker in region.given_up else _TURN_ENDED
@@ -223,7 +223,7 @@ def _recorded_loop(
     until: float,
     spans: Sequence[Span],
     slow: float,
-    relief: Callable[[float], float | None] | None,
+    on_slow_call: Callable[[float], float | None] | None,
     jobs: list[Node],
 ) -> int:
     """Do what `_loop` does, in a run that is recorded: commit the elements in groups of `MAX_GROUP` seconds.
@@ -279,8 +279,8 @@ def _recorded_loop(
                 jobs += run.mapping.start_at(region, place, number, given)
             if group.is_due:
                 group.commit()
-            if spent > slow and relief is not None:
-                slow = relief(spent) or slow
+            if spent > slow and on_slow_call is not None:
+                slow = on_slow_call(spent) or slow
                 worker.seconds = spent
             if clock() > until or (run.phase and not run.may_start(region.stages[0].node)):
                 return _TURN_ENDED

@@ -16,6 +16,7 @@ from flowkit_core._atomic import GIL
 from flowkit_core._typing import TYPE_CHECKING, Protocol
 from flowkit_core._warnings import safe_warn
 from flowkit_core.context import variable
+from flowkit_core.runs.time_limit import JOIN_TIMEOUT
 from flowkit_core.runs.wake_up import WakeUp
 
 if TYPE_CHECKING:
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from .element import Element
     from .inputs import LazyInput
     from .region import Region
-
-GRACE = 2.0
-"""Seconds that a step of an iterator may take when the run is over, if the run has no grace; then it is abandoned."""
 
 
 class Puller:
@@ -244,7 +242,7 @@ class Pullers:
         for puller in pullers:
             puller.stop()
         grace = self._mapping.run.grace
-        until = monotonic() + (GRACE if grace is None else min(grace, GRACE))
+        until = monotonic() + (JOIN_TIMEOUT if grace is None else min(grace, JOIN_TIMEOUT))
         for puller in pullers:
             if puller.thread is None:
                 continue

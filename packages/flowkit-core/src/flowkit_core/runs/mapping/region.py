@@ -28,7 +28,10 @@ class Region:
 
     Attributes:
         stages, input, size: see above.
-        active: number of elements that have started and have not ended; a worker that pulls counts as one.
+        active: number of jobs that have started and have not ended: an element, a block, or a thread that pulls or
+            loops over elements. It is always the sum of ``stage.active`` and ``len(stage.parked)`` over the stages: a
+            job counts in the stage that it is in, in ``parked`` while it waits there because of the limit; before its
+            first call, in the first stage. The lock of the run protects these numbers.
         window: maximum number of elements of the first node that have started and have not ended, unless workers pull
             elements.
         chain_window: maximum of `active`, if the nodes run on several lanes; else 0.

@@ -1,6 +1,6 @@
 """Class `RunRecorder`: the record of one run in a store, and the caches of its tasks.
 
-A result is serialized in the thread that passes it to the run, and committed before any node that depends on it starts.
+A result is serialized in the thread that passes it to the run. When it is committed is said at `RunRecorder`.
 """
 
 from __future__ import annotations

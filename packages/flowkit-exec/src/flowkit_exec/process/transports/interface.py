@@ -149,7 +149,7 @@ class Waiter(Protocol):
         """
 
     def wake(self) -> None:
-        """End a wait; other threads may call this, also while the waiter is closed."""
+        """End a wait; other threads may call this, also while the waiter is being closed."""
 
     def close(self) -> None:
         """Release what the waiter has opened."""

@@ -60,7 +60,7 @@ class PortableWaiter:
         return list(ready), []
 
     def wake(self) -> None:
-        """End a wait; other threads may call this, also while the waiter is closed."""
+        """End a wait; other threads may call this, also while the waiter is being closed."""
         with self._wake_up_lock, suppress(OSError):  # there is no room: it will end anyway, or it is closed
             self._waker.send(b".")
 

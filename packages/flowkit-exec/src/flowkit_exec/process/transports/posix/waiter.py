@@ -79,7 +79,7 @@ class PosixWaiter:
         return ready, ended
 
     def wake(self) -> None:
-        """End a wait; other threads may call this, also while the waiter is closed."""
+        """End a wait; other threads may call this, also while the waiter is being closed."""
         with self._wake_up_lock:
             if self._wake_up is not None:
                 with suppress(BlockingIOError):  # the pipe is full: the wait will end
