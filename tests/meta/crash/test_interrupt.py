@@ -25,7 +25,7 @@ from flowkit import DAG, StateManager
 from flowkit_exec.thread import lane as thread_lane
 from durable_tasks import Box
 
-thread_lane.ABANDON_AFTER = 60.0  # an abandoned task would run while the script checks what has run
+thread_lane.JOIN_TIMEOUT = 60.0  # an abandoned task would run while the script checks what has run
 box, executor, seed = Box(sys.argv[1]), sys.argv[2], sys.argv[3]
 rng = random.Random(seed)
 armed = False
