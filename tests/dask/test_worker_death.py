@@ -16,6 +16,8 @@ import pytest
 from flowkit_core import DAG, RunTimeoutError, Task, TaskStarted, TaskSucceeded, TaskTimeoutError, WorkerDiedError
 from flowkit_dask import DaskExecutor
 
+pytestmark = pytest.mark.slow
+
 
 def test_worker_killed_once_starts_task_again(client, tmp_path):
     """Dask does that: the attempt is the first one, so a task may run more than once."""
