@@ -131,7 +131,7 @@ NIGHTLY = DAG("nightly", tasks=[report])
 
 
 class CrashAfter:
-    """An observer that kills this process, without any cleaning up, when so many files are read."""
+    """An observer that kills this process, without any cleaning up, when a number of files has been read."""
 
     events = (ElementSucceeded,)
 

@@ -14,7 +14,7 @@ _OF_RUNS = ("flowkit_exec.", "flowkit_core.runs.", "flowkit_core.results", "flow
 
 
 def find_garbage(is_wanted: Callable[[object], bool]) -> list[object]:
-    """Return the objects that only the collector can free, as far as they are wanted, and free them."""
+    """Return those of the wanted objects that only the collector can free, and free them."""
     gc.set_debug(gc.DEBUG_SAVEALL)
     try:
         gc.collect()

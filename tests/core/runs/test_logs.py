@@ -30,7 +30,7 @@ def log_records(caplog):
 
 
 def flaky(times, **options):
-    """Return a task that fails so many times."""
+    """Return a task that fails a number of times."""
     tries = []
 
     def attempt():

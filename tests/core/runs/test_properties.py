@@ -39,7 +39,7 @@ def shapes(draw, most=9):
 
 
 def function(inputs, wanted, body):
-    """Return a function with so many inputs of a kind: required, defaults, rest (*args) or nothing."""
+    """Return a function with a number of inputs of a kind: required, defaults, rest (*args) or nothing."""
     names = [f"x{position}" for position in range(wanted)]
     if inputs == "rest":
         return lambda *args: body(args)

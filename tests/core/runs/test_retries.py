@@ -56,7 +56,7 @@ class Simulation:
 
 
 def flaky(times, error=ValueError, name="flaky", **options):
-    """Return a task that fails so many times, and then returns how many attempts it took."""
+    """Return a task that fails a number of times, and then returns how many attempts it took."""
     tries = count(1)
 
     def attempt(*_):

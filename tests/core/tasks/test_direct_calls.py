@@ -17,7 +17,7 @@ def plain(x: int = 20) -> int:
 
 
 def failing(times, error=ValueError, value="done"):
-    """Return a function that fails so many times before it succeeds, and the list of its calls."""
+    """Return a function that fails a number of times before it succeeds, and the list of its calls."""
     calls = []
 
     def flaky(*args):

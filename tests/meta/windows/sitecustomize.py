@@ -1,4 +1,4 @@
-"""Makes Python on a POSIX system look like Python on Windows, as far as flowkit can tell, in this and child processes.
+"""Makes Python on a POSIX system look like Python on Windows, to flowkit, in this and child processes.
 
 Python imports this module when it starts, if the folder is in ``PYTHONPATH``. The standard library keeps what it needs;
 all other modules get `os`, `signal`, `select`, `socket`, `time` and `mmap` without what Windows lacks, and cannot

@@ -106,7 +106,7 @@ def _pieces(value: Any, limit: int, outer: tuple[int, ...], *, backwards: bool) 
 
 
 def _repr_of_part(value: Any, limit: int, *, backwards: bool) -> str:
-    """Return the repr of a value that is no container; of a long text, that of its beginning or of its end."""
+    """Return the repr of a value that is not a container; of a long text, that of its beginning or of its end."""
     try:
         if _is_long(value, limit):
             return repr(value[-limit:] if backwards else value[:limit])

@@ -25,7 +25,7 @@ _coroutine = _do_nothing()
 CoroutineType = type(_coroutine)
 """The type of coroutine objects, without importing :mod:`types`."""
 special_types: set[type] = {CoroutineType}
-"""Types of what is no result when a function returns it: also `Outcome`, `Skip` and its subclasses in modules."""
+"""Types that are not results if a function returns them: also `Outcome`, `Skip` and its subclasses in modules."""
 _coroutine.close()
 del _coroutine
 

@@ -430,7 +430,7 @@ class Store(Protocol):
 class CacheLookup(Protocol):
     """Answer to a lookup in a cache.
 
-    It may have an attribute ``why_element``: ``why`` for one of several calls, whose inputs differ in any case.
+    It may have an attribute ``why_element``: ``why`` for one of several calls, whose inputs always differ.
     """
 
     @property

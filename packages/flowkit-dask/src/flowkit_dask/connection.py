@@ -117,7 +117,7 @@ class Connection:
 
     @property
     def _are_workers_gone(self) -> bool:
-        """Whether there have been no workers for `WORKERS_TIMEOUT`, as far as it is known."""
+        """Whether no workers have been seen for `WORKERS_TIMEOUT`."""
         return self._no_workers_since is not None and monotonic() - self._no_workers_since >= WORKERS_TIMEOUT
 
     def _find_workers(self) -> None:

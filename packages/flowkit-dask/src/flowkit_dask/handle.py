@@ -18,7 +18,7 @@ _NOT_FETCHED = object()
 
 
 class Gatherer(Protocol):
-    """The lane of a handle, as far as the handle needs it."""
+    """What a handle uses of its lane."""
 
     def gather(self, futures: Sequence[Any]) -> list[Any]:
         """Return the values of futures."""

@@ -244,7 +244,7 @@ class DaskLane(SubmittingLane):
         return True
 
     def _submit_ahead(self, node: Node) -> None:
-        """Prepare the calls of nodes downstream whose upstreams were all submitted, as far as they need no decision."""
+        """Prepare the calls of nodes downstream that need no decision, and whose upstreams were all submitted."""
         submitted, submissions, run = [node], self._submissions, self.session.run
         for each in submitted:  # it grows
             for after in each.downstream:

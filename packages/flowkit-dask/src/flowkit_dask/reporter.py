@@ -27,7 +27,7 @@ Record = tuple[str, int, int, float, Any]
 
 
 class ReportedCall(Protocol):
-    """A call, as far as a reporter needs it; see `Invocation`."""
+    """What a reporter uses of a call; see `Invocation`."""
 
     run: str
     ticket: int

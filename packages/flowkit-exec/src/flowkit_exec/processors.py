@@ -62,7 +62,7 @@ def cpu_quota(root: str = "/") -> float:
 
 
 def _folders(mount_point: str, mounted: str, path: str) -> Iterator[str]:
-    """Yield the folders of a control group and those above it, as far as they are mounted.
+    """Yield those folders of a control group, and those above it, that are mounted.
 
     Args:
         mount_point: the folder where the control groups are mounted.

@@ -28,7 +28,7 @@ class Found:
         value: the result.
         token: identifies the call for `TaskCache.keep`; `None` if its result cannot be cached.
         why: the reason why there is a result or none.
-        why_element: the same for one of several calls, whose inputs differ in any case: what else has changed.
+        why_element: the same for one of several calls, whose inputs always differ: what else has changed.
     """
 
     __slots__ = ("known", "token", "value", "why", "why_element")
@@ -150,7 +150,7 @@ class ResultCache:
             kwargs: its keyword arguments.
             name: the name in the keys of results; `None`: the name of the function.
             ignore: names of parameters that are not part of the key.
-            refresh: whether to skip the look-up, because the function is called in any case.
+            refresh: whether to skip the look-up, because the function is always called.
 
         Returns:
             the result if there is one, the reason, and the token for `keep` to store a new result.
@@ -189,7 +189,7 @@ class ResultCache:
         except UnsupportedValueError as error:
             reason = f"its result is of type {error.type_name}, {error.reason}. {error.hint}"
             self._log_once(token.prefix, "result", reason)
-        except StateError as error:  # the result is computed: not being able to store it is no reason to lose it
+        except StateError as error:  # the result is computed: it is returned even if it cannot be stored
             self._log_once(token.prefix, "store", str(error))
 
     def _call_key(

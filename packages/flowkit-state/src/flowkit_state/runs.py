@@ -353,7 +353,7 @@ class ElementsRecord:
         return self._compare(number, value)
 
     def _all(self) -> list[Any]:
-        """Return of each element number, state, seconds, attempts, label, reason, error, execution and end."""
+        """Return, for each element: number, state, seconds, attempts, label, reason, error, execution and end."""
         if self._rows is None:
             self._rows = self._read()
         return self._rows

@@ -36,7 +36,7 @@ _CONVERSIONS: dict[type, tuple[str, ...]] = {
     float: ("__float__", "__index__"),
     complex: ("__complex__", "__float__", "__index__"),
 }
-"""Numbers, in whose place other numbers are usual -> methods of which those have one."""
+"""Types of numbers -> methods: a value whose type has one of them is accepted as well."""
 _BYTES = (bytearray, memoryview)
 _NOT_MAPPABLE = (str, bytes, bytearray, memoryview, set, frozenset, dict)
 

@@ -45,7 +45,7 @@ class Folded:
             self._fold(lambda name: f"{name.partition('.')[0]}.*" if "." in name else "")
 
     def _fold(self, pattern: Callable[[str], str], *, of_one_level: bool = False) -> None:
-        """Fold vertices of equal patterns, as far as the graph of the groups has no cycle.
+        """Fold vertices of equal patterns, unless the graph of the groups would have a cycle.
 
         Args:
             pattern: returns the pattern of a name; empty for none.

@@ -104,7 +104,7 @@ class SubmittingLane:
         raise NotImplementedError
 
     def seconds_to_turn(self) -> float | None:
-        """Return the seconds after which the loop makes another turn in any case; None if it need not."""
+        """Return the maximum number of seconds before the next turn of the loop; None if there is none."""
         return None
 
     # ---- what a subclass uses --------------------------------------------------------------------------------------

@@ -472,8 +472,8 @@ class Graph:
             params: parameter name, or ``"task.parameter"`` -> value; None means no values.
 
         Raises:
-            BindingError: it is no mapping of names, a parameter without a default is not filled, or no task has an open
-                parameter of a name.
+            BindingError: it is not a mapping of names, a parameter without a default is not filled, or no task has
+                an open parameter of a name.
         """
         if params is not None or self._open:
             from .open_parameters import check_open

@@ -108,7 +108,7 @@ def mapping_error(task: str, parameter: str, value: object, source: str | None =
         task: name of the mapped task.
         parameter: the parameter that is mapped.
         value: the value.
-        source: name of the task whose result the value is; None if it is no result.
+        source: name of the task whose result the value is; None if it is not a result.
     """
     kind = type(value)
     reason, fix, give = "", "", "give" if source is None else "return"

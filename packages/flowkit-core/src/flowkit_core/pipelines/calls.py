@@ -520,7 +520,7 @@ def _scope_of_text(frame: FrameType) -> Scope:
 
 
 def _is_part_of(caller: FrameType, frame: FrameType) -> bool:
-    """Return whether code that is no function's belongs to its caller: a class body, or the text of an exec()."""
+    """Return whether code outside of functions belongs to its caller: a class body, or the text of an exec()."""
     return not frame.f_code.co_name.startswith("<") or caller.f_globals is frame.f_globals
 
 

@@ -154,8 +154,8 @@ class Pipeline(UsableAsTask):
         Args:
             executor: as for ``run()``: an executor, the name of one, or a mapping of names to these. Only with this
                 executor can it be known which functions can be sent to workers.
-            params: as for ``run()``. Without it, an open parameter is no problem; with it, one that has no default and
-                is not in ``params`` is a problem, and so is a name that no task takes.
+            params: as for ``run()``. Without it, an open parameter is not a problem; with it, one that has no default
+                and is not in ``params`` is a problem, and so is a name that no task takes.
             pools: as for ``run()``.
             **unknown: raises TypeError; the message names the option to use instead.
 

@@ -38,7 +38,7 @@ def observers_of_run(
         is_recorded: whether the run is recorded.
 
     Raises:
-        TypeError: ``observers`` is no iterable of observers, ``report`` is no path, or ``progress`` is no bool.
+        TypeError: ``observers`` is not an iterable of observers, ``report`` not a path, or ``progress`` not a bool.
         MissingDistributionError: a report or progress is wanted, and flowkit-view is not installed.
         OSError: the file of the report cannot be there.
     """
@@ -60,7 +60,7 @@ def checked_observers(observers: Any) -> list[Observer]:
     """Return the argument ``observers`` of ``run()`` as a list.
 
     Raises:
-        TypeError: it is no iterable of observers.
+        TypeError: it is not an iterable of observers.
     """
     if callable(observers) and not hasattr(observers, "__iter__"):
         raise TypeError(f"observers is {short_repr(observers)}, but must be a list: write observers=[...] also for one")

@@ -23,7 +23,7 @@ def report_observer(path: Any, graph: Graph, params: Mapping[str, Any]) -> Obser
     """Return the observer that writes the report of a run; see ``Pipeline.run``.
 
     Raises:
-        TypeError: ``path`` is no path.
+        TypeError: ``path`` is not a path.
         ValueError: its name does not end in ``.html`` or ``.htm``.
         MissingDistributionError: flowkit-view is not installed.
         OSError: the file cannot be there.

@@ -144,7 +144,7 @@ class Retry:
 
 
 class ContextMaker(Protocol):
-    """The run of a call, as far as the call needs it.
+    """What a call uses of its run.
 
     Attributes:
         caller: the coroutine that waits for the run; None if there is none.

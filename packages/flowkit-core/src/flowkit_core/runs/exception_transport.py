@@ -202,7 +202,7 @@ def _members(error: BaseException) -> tuple[BaseException, ...]:
 
 
 def _picklable_bases(kind: type[BaseException], dumps: Dumps) -> Iterator[bytes]:
-    """Yield pickles of a class of exceptions and of its base classes, nearest first, as far as they can be pickled."""
+    """Yield pickles of a class of exceptions and of those base classes that can be pickled, nearest first."""
     for base in type.mro(kind):
         if issubclass(base, Exception) and base is not Exception:
             data = _pickled_if(base, lambda other, base=base: other is base, dumps)  # type: ignore[misc]
@@ -444,7 +444,7 @@ def _rebuilt(parts: Any, message: str, members: Sequence[BaseException]) -> Base
 
 
 def _is_usable(error: BaseException) -> bool:
-    """Return whether an exception can be formatted, and reading an attribute that it does not have is no surprise."""
+    """Return whether an exception can be formatted, and reading an attribute that it does not have works as usual."""
     return try_or(lambda: bool([*_traceback_lines(error, None)]) and not hasattr(error, "__flowkit__"), otherwise=False)
 
 

@@ -99,7 +99,7 @@ class OutcomeRules:
         self.stop_early(RunTimeoutError(self.graph.name, self.timeout or 0.0))
 
     def stop_early(self, reason: BaseException) -> None:
-        """Stop like after a failure, for a reason that is no failure of a task, unless the run is stopping already.
+        """Stop like after a failure, for a reason that is not a failure of a task, unless the run is stopping already.
 
         Args:
             reason: the exception that the run raises.

@@ -91,7 +91,7 @@ class Run(OutcomeRules):
         kept: which results the run returns, and drops the others; None if it returns all.
         has_handles: whether results may be handles, which lanes replace by their values with ``Call.local``.
         exiting: whether a task raised an exception that ends the program, such as SystemExit: running tasks get a grace
-            period in any case.
+            period, also without ``grace``.
         record_error: why the run could not be recorded and was stopped; None otherwise.
 
     Examples:
@@ -320,7 +320,7 @@ class Run(OutcomeRules):
         """Return the call of a node whose upstreams have not ended, to be made where their results will be.
 
         The arguments that are not known yet are `Ref` objects. If an upstream does not succeed, the call must not be
-        made; the node becomes ready in any case when its upstreams end, and is then ended with :meth:`finish`.
+        made; the node also becomes ready when its upstreams end, and is then ended with :meth:`finish`.
 
         Args:
             node: the node.

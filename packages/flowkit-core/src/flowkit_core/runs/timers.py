@@ -80,7 +80,7 @@ class Deadlines:
         self._most = 64  # number of entries at which those of calls that have ended are removed
 
     def add(self, key: Any, seconds: float) -> None:
-        """Add a call that starts now, and may take so many seconds."""
+        """Add a call that starts now, and may take ``seconds`` seconds."""
         heappush(self._heap, (self._clock() + seconds, next(_order), key))
         if len(self._heap) > self._most:
             self._heap = [entry for entry in self._heap if self._is_running(entry[2])]

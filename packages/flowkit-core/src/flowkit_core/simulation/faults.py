@@ -153,7 +153,7 @@ class FaultPlan:
     """The faults of one simulated run.
 
     Args:
-        faults: faults that are injected in any case.
+        faults: faults that are always injected.
         rate: probability of a random fault of each attempt, and of each kind of fault of the whole run.
         kinds: kinds of random faults.
         executors: names of the executors of the run.

@@ -352,7 +352,7 @@ class SimulatedLane:
         end: Callable[[_Attempt, Any, float], None],
         context: Context,
     ) -> None:
-        """Run a coroutine in the event loop; it takes so many seconds longer than its own waits."""
+        """Run a coroutine in the event loop; it takes ``seconds`` longer than its own waits."""
         clock, call = self._simulator.clock, attempt.call
         body = _result_of(coroutine, seconds, call)
         task = attempt.task = self._simulator.loop.create_task(body, context=context)

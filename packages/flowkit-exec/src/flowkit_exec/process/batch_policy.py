@@ -106,5 +106,5 @@ class BatchPolicy:
         return STALL_AFTER + (4 * min(self.seconds_per_task or 0.0, SEND_AHEAD_BELOW) if all_are_busy else 0.0)
 
     def nap(self, held: int) -> float:
-        """Return how many seconds to sleep before reading outcomes, while the hot worker holds so many calls."""
+        """Return how many seconds to sleep before reading outcomes, while the hot worker holds `held` calls."""
         return held * NAP_PER_CALL if held >= MIN_CALLS_FOR_NAP else 0.0

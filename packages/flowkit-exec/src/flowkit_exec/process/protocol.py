@@ -89,7 +89,7 @@ def unpack_handles(payload: bytes | memoryview) -> tuple[int, ...]:
 
 
 def python_version() -> str:
-    """Return the version of Python that this process runs, as far as it matters: ``"3.11"``."""
+    """Return the minor version of Python that this process runs: ``"3.11"``."""
     return f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 

@@ -101,7 +101,7 @@ def map_file(descriptor: int, size: int, most: int) -> memoryview:
 
 
 def no_descriptor() -> OSError:
-    """Return the error for a worker that cannot open so many files."""
+    """Return the error for a worker that has too many open files."""
     return OSError(errno.EMFILE, "a large value needs a file descriptor, and this worker may open no more")
 
 

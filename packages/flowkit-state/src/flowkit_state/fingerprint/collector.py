@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from flowkit_state.serialization.serializer_protocol import Serializer
 
 CALLABLE = "callable"
-"""Label of a callable that is no function: the object of a bound method, or an object that can be called."""
+"""Label of a callable that is not a function: the object of a bound method, or an object that can be called."""
 ATTRIBUTE = "attribute"
 """First word of the label of an attribute of the object in `CALLABLE`; its digest is a part of that one."""
 INPUT = "input"

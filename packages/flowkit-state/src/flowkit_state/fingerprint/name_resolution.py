@@ -60,7 +60,7 @@ class VisibleNames:
         return None if module is None else (module, "", (id(module), ""))
 
     def value(self, path: Path) -> Any:
-        """Return the value of a path, as far as it can be found without running code; or `UNSET`."""
+        """Return the value of a path; `UNSET` if it cannot be found without running code."""
         found = self.start(path)
         value = UNSET if found is None else found[0]
         for name in path[2:]:

@@ -358,7 +358,7 @@ class Recorded:
         return EarlierElements(self.maps, plan, rejected, oldest, epochs, force=force)
 
     def restore(self, name: str, *, force: bool) -> RecordedTask | None:
-        """Return a recorded task with its result; `None` if it is not complete, or cannot be restored and `force`."""
+        """Return a recorded task with its result; `None` if it is not complete, or `force` and it is not restorable."""
         recorded = self.tasks[name]
         state, attempts, _, seconds, value, _, reason, execution = recorded
         if state != DONE[0] or value is not None or self.maps.last(name) is None or not self.maps.has_values(name):

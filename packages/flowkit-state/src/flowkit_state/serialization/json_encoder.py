@@ -1,8 +1,8 @@
 """Encoding of values as JSON trees, type included: `json_decoder.decode` restores them.
 
 What JSON supports is written as itself. Everything else is an object with one key that begins with `$`, the tag of its
-type: `{"$tuple": [1, 2]}`. A dictionary that JSON does not support (with keys that are no text, or that begin with `$`)
-is `{"$dict": [[key, value], ...]}`. So no value can be mistaken for a tag. `$own` is the tag of values that a
+type: `{"$tuple": [1, 2]}`. A dictionary that JSON does not support (with keys that are not text, or that begin with
+`$`) is `{"$dict": [[key, value], ...]}`. So no value can be mistaken for a tag. `$own` is the tag of values that a
 serializer of the user has dumped, `$data` that of values of data libraries, such as NumPy arrays. Their bytes are not
 part of the tree: it refers to them by number.
 """

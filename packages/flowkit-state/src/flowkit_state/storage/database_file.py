@@ -238,7 +238,7 @@ class DatabaseFile:
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             if _code(error) not in _DAMAGED:
                 raise self.failure("check it", error) from error
-            return "its schema is no text" if isinstance(error, UnicodeDecodeError) else str(error)
+            return "its schema is not text" if isinstance(error, UnicodeDecodeError) else str(error)
         finally:
             connection.close()
         return None if report == "ok" else report

@@ -184,7 +184,7 @@ class SQLiteStore:
         try:
             return data if isinstance(value, bytes) else data.decode()
         except UnicodeDecodeError:
-            reason = f"the stored value is damaged: its file {blob} is no text."
+            reason = f"the stored value is damaged: its file {blob} is not text."
             raise RestoreError(None, reason, damaged=True) from None
 
     def unpin(self, blob: str, claim: Claim) -> None:

@@ -21,7 +21,7 @@ def cpu_hint(run: RunModel) -> str:
     """Return a sentence if several tasks ran at a time in threads, and all together used one CPU; else "".
 
     Where the CPU time of the tasks is known, the sentence names those that used most of it, and several of these must
-    have run at a time: tasks that wait beside one that computes are no reason for processes.
+    have run at a time: tasks that wait beside one that computes do not call for processes.
     """
     seconds = run.executions[-1].ended - run.executions[-1].started if run.executions else 0.0
     if run.cpu is None or run.executor not in ("thread", "threads") or seconds < LEAST_SECONDS:

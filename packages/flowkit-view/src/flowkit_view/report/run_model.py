@@ -84,7 +84,7 @@ class TaskModel:
         error: type and message of its exception, or "".
         traceback: its traceback, or "".
         location: file and line where it was raised, or "".
-        elements: numbers of the elements of a mapped task, as a text, or "".
+        elements: how many elements of a mapped task are in each state, as a text, or "".
         history: seconds that it took in earlier runs, the oldest first.
         spans: number of each called element of a mapped task -> seconds that its last attempt took.
         retried: number of each element that was retried -> for each attempt the seconds of the wait before it, and its

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     """The attempts of a call: for each the seconds of the wait before it, and those of the attempt."""
 
 GAIN = 0.05
-"""Part of the duration that another number of workers must save to be worth a sentence."""
+"""Fraction of the duration of the run that another number of workers must save to be mentioned."""
 MAX_NAMED = 8
 """Number of tasks of the critical path that a sentence names: those that take longest."""
 MAX_CALLS = 2000

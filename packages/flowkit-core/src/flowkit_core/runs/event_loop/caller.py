@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Cancellable(Protocol):
-    """A session, as far as the caller needs it."""
+    """What the caller uses of a session."""
 
     def check_caller(self) -> None:
         """Check how often the caller was cancelled; called from any thread, and returns at once."""

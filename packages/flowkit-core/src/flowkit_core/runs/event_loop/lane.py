@@ -82,7 +82,7 @@ class LoopLane:
         self.window = max_async or WINDOW
         self._slots: deque[None] | None = None if max_async is None else deque([None] * max_async)
         self._ready: deque[Node] | RankedQueue = deque()  # both threads take nodes
-        self._slow: deque[Node] | RankedQueue = deque()  # those of them that `work` prepares in any case
+        self._slow: deque[Node] | RankedQueue = deque()  # nodes that `work` always prepares
         self._prepared: deque[Attempt] = deque()  # to be started in the loop
         self._running: dict[Attempt, bool] = {}  # also those that are prepared; to remove one is to decide how it ends
         self._ended: deque[tuple[Node, Any, float, int | None]] = deque()  # to be passed on by `work`
@@ -282,7 +282,7 @@ class LoopLane:
     # ---- in the thread of `work` -----------------------------------------------------------------------------------
 
     def _prepare_ready(self) -> None:
-        """Prepare the calls of ready nodes, as far as the loop does not start them by itself."""
+        """Prepare the calls of those ready nodes that the loop does not start by itself."""
         run = self._run
         for queue in (self._slow, self._ready):
             while queue and (queue is self._slow or not run.fast_path):

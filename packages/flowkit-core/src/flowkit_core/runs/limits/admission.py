@@ -398,7 +398,7 @@ class Admission:
                 self._give_up_at[key] = now + seconds, seconds, lacking[0]
 
     def _names_of_abandoned(self, pool: str) -> list[str]:
-        """Return the names of the tasks of which abandoned attempts hold slots of a pool."""
+        """Return the names of the tasks with abandoned attempts that hold slots of a pool."""
         holders = [each.claim for each in self._holders.values() if each.abandoned and not each.running]
         return list(dict.fromkeys(claim.name for claim in holders if pool in claim.amounts))
 

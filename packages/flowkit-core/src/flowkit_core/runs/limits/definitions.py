@@ -55,7 +55,7 @@ def checked_pools(owner: str, pools: Any) -> dict[str, int | Rate]:
         pools: name of a pool -> number of slots, or a `Rate`; None for none.
 
     Raises:
-        TypeError: it is no mapping of names to integers and rates.
+        TypeError: it is not a mapping of names to integers and rates.
         ValueError: a name is empty, or a number is less than 1.
     """
     if pools is None:

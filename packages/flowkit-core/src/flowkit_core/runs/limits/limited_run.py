@@ -44,7 +44,7 @@ class LimitedRun(Run):
         }
         # index of a node -> its last attempt for which slots were asked for; (index, number) of an element -> likewise
         self._admitted: dict[Hashable, int] = {}
-        self._has_told: set[int] = set()  # indices of mapped nodes of which an element has waited
+        self._has_told: set[int] = set()  # indices of mapped nodes with an element that has waited
         if graph.pooled:
             self.limits = Admission(pools)
 

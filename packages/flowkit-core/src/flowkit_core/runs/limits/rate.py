@@ -100,7 +100,7 @@ class StartTimes:
         return self._rate.count - len(self._times)
 
     def time_for(self, amount: int, now: float) -> float:
-        """Return when so many attempts may start, the last one of them if they cannot all start together."""
+        """Return the time at which ``amount`` attempts may start; if not all can start together, that of the last."""
         excess = amount - self.left(now)
         if excess <= 0:
             return now

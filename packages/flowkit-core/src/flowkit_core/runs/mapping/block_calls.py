@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from flowkit_core.runs.event_loop.caller import AsyncCaller
 
     class RunInLoop(Protocol):
-        """A run, as far as its coroutines need it."""
+        """What the coroutines of a run use of it."""
 
         @property
         def caller(self) -> AsyncCaller | None:

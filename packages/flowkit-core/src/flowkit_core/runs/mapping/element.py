@@ -68,7 +68,7 @@ class Block(Element):
 
     def __init__(self, region: Region, stage: Stage, element: int, given: list[Any]) -> None:
         super().__init__(region, stage, element, given)
-        self.downstream = ()  # its result is no result of a node
+        self.downstream = ()  # its result is not the result of a node
         self.is_ended = False
 
 

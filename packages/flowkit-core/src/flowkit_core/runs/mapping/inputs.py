@@ -49,7 +49,7 @@ def elements_of(task: str, parameter: str, value: Any, source: str | None = None
         task: name of the mapped task.
         parameter: the parameter that is mapped.
         value: the value.
-        source: name of the task whose result the value is; None if it is no result.
+        source: name of the task whose result the value is; None if it is not a result.
 
     Raises:
         MappingTypeError: the value has no elements, or they have no order.

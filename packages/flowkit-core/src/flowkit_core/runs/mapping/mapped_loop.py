@@ -143,7 +143,7 @@ def _loop(
     on_slow_call: Callable[[float], float | None] | None,
     jobs: list[Node],
 ) -> int:
-    """Call the functions for elements; return why the loop ends. Each step costs all elements of all mapped tasks.
+    """Call the functions for elements; return why the loop ends. Every statement of the loop runs once per element.
 
     Each call has context variables of its own: a copy of those of the caller of ``run()``.
     """

@@ -372,7 +372,7 @@ class MappedNodes:
         return jobs
 
     def next_jobs(self, region: Region, jobs: list[Node]) -> Sequence[Node]:
-        """Pull elements as far as the window allows; close the region after its last element."""
+        """Pull as many elements as the window allows; close the region after its last element."""
         run, first = self.run, region.stages[0]
         while not region.by_workers and not region.input.is_exhausted:
             with run._lock:

@@ -41,7 +41,7 @@ class Puller:
         pullers: the lazy inputs of the run.
 
     Attributes:
-        source: name of the task whose result it pulls; that of the mapped task, if the input is no result.
+        source: name of the task whose result it pulls; that of the mapped task, if the input is not a result.
         thread: the thread; None before it starts.
         is_stopped: whether no more elements are needed.
     """
@@ -125,7 +125,7 @@ class Puller:
 
 
 class PulledNodes(Protocol):
-    """`MappedNodes`, as far as pullers need it."""
+    """What pullers use of `MappedNodes`."""
 
     run: Run
 
@@ -158,7 +158,7 @@ class Pullers:
         self.fail: Callable[[BaseException], object] = _ignore
 
     def prepare(self, region: Region) -> None:
-        """Let a thread pull the input of a region from `start` on, if it is lazy; or that which runs its elements."""
+        """Choose what pulls a lazy input of a region from `start` on: its own thread, or one that runs elements."""
         lazy = region.input.lazy
         if lazy is None:
             return

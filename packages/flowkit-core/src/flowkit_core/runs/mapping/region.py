@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Region:
     """A chain of mapped nodes whose elements run one after the other: ``parse.map() >> clean.map()``.
 
-    Each element goes through all nodes of the chain before the next element starts, as far as there are workers; so
+    Each element goes through all nodes of the chain before the next element starts, if no other worker is free; so
     element 3 of ``clean`` starts when element 3 of ``parse`` has ended. The nodes end together, with the last element.
 
     Args:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class InputPuller(Protocol):
-    """`Puller`, as far as its region needs it."""
+    """What a region uses of its `Puller`."""
 
     source: str
     thread: Thread | None

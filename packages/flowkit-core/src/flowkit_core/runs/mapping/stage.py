@@ -283,7 +283,7 @@ class Stage:
         self.values, self.codes, self.seconds = self.values[:], self.codes[:], self.seconds[:]
 
     def shorten(self, size: int, *, is_final: bool) -> None:
-        """Drop the elements from a number on, none of which has started.
+        """Drop the elements from a number on; none of them has started.
 
         Args:
             size: the number.
@@ -337,7 +337,7 @@ class Stage:
         return self.errors == "raise" or not issubclass(kind, Exception)
 
     def failures(self, index_error: BaseException) -> list[Failure]:
-        """Return the failed elements because of which the task has failed; the task itself, if there are none."""
+        """Return the failed elements that made the task fail; the task itself, if there are none."""
         retries = self.node.task.retries
         found = [
             Failure(self.display_name(number), error, self.attempt_of.get(number, 1), retries)

@@ -144,6 +144,6 @@ def refreshed_nodes(graph: Graph, refresh: Refresh) -> set[int]:
             refreshed.update(index for index in graph.groups[name] if graph.names[index] in cached)
             continue
         if name not in cached:
-            raise ValueError(f"run(refresh=...) names {name!r}, which is not cached and runs in any case")
+            raise ValueError(f"run(refresh=...) names {name!r}, which is not cached and always runs")
         refreshed.add(cached[name])
     return refreshed

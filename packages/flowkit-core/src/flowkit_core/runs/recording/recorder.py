@@ -171,7 +171,7 @@ class RunRecorder:
     def keep_log_lines(self) -> None:
         """Keep the log lines of the run from now on, if the journal does. :meth:`close` ends that.
 
-        It is no part of ``__init__``: if that is interrupted, `sinks` must not keep a recorder that nothing closes.
+        It is not a part of ``__init__``: if that is interrupted, `sinks` must not keep a recorder that nothing closes.
         """
         journal: Any = self._journal
         if hasattr(journal, "log"):
@@ -425,7 +425,7 @@ class RunRecorder:
             self.sources[node.index] = "cache"
 
     def note_element_maker(self, state: RunState) -> None:
-        """Note that the calling thread has called an element; or anything else has, if it is no worker of this run."""
+        """Note that the calling thread has called an element; or another, if it is not a worker of this run."""
         self._element_makers.add(_maker(state))
 
     @property

@@ -83,7 +83,7 @@ def _find_literals(description: dict[str, Any], module_dict: dict[str, Any]) -> 
         if isinstance(statement, (ast.Assign, ast.AnnAssign)) and len(names) == len(targets):
             try:
                 found |= dict.fromkeys(names, ast.literal_eval(statement.value or ast.Name("missing")))
-            except (ValueError, TypeError, SyntaxError):  # it is no literal
+            except (ValueError, TypeError, SyntaxError):  # it is not a literal
                 continue
         if not is_definition:
             for name in _names_used_by_calls(statement, module_dict):

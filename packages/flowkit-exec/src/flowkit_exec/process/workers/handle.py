@@ -131,7 +131,7 @@ class WorkerHandle:
         self.busy_since = monotonic()
 
     def not_an_interpreter(self, how: str) -> ExecutorError:
-        """Return the error for a program that is no interpreter; see `WorkerOptions`."""
+        """Return the error for a program that is not an interpreter; see `WorkerOptions`."""
         return self._options.not_an_interpreter(how)
 
     # ---- runs ----------------------------------------------------------------------------------------------------

@@ -120,14 +120,14 @@ class WorkerOptions:
         _verified.add(path)
 
     def not_started(self, error: OSError) -> ExecutorError | None:
-        """Return the error for a path that is no program; None if the system starts no process for another reason."""
+        """Return the error for a path that is not a program; None if no process starts for another reason."""
         if error.errno not in _NO_PROGRAM:
             return None
         name = "python" if self.python is not None else "sys.executable"
         return ExecutorError(f"{name} is {self.executable()!r}, which cannot be started ({error.strerror}): {_WAY_OUT}")
 
     def not_an_interpreter(self, how: str) -> ExecutorError:
-        """Return the error for a program that is no interpreter.
+        """Return the error for a program that is not an interpreter.
 
         Args:
             how: what it did, such as "ended with exit code 1".

@@ -41,7 +41,7 @@ def _remove_own() -> None:
 
 
 def remove(folder: str) -> None:
-    """Remove a folder with what is in it, as far as that is possible."""
+    """Remove a folder with what is in it; what cannot be removed stays."""
     with suppress(OSError):
         with os.scandir(folder) as entries:
             for entry in list(entries):

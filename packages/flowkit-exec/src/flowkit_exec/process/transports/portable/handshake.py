@@ -151,7 +151,7 @@ def accept_answer(listener: socket.socket, key: bytes, challenge: bytes) -> sock
 
 
 def read_exactly(read: Callable[[int], bytes], size: int) -> bytes:
-    """Call a function that reads at most so many bytes until it has returned all of them.
+    """Call `read` until it has returned `size` bytes; it takes their number, and may return fewer.
 
     Raises:
         EOFError: there are fewer.

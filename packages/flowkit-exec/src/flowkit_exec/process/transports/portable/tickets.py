@@ -110,7 +110,7 @@ class TicketFile:
 
     @property
     def is_refused(self) -> bool:
-        """Whether a program that is no worker was started in its place, see :func:`refuse`."""
+        """Whether a program that is not a worker was started in its place, see :func:`refuse`."""
         return bool(self._words[_REFUSED])
 
     def close(self) -> None:

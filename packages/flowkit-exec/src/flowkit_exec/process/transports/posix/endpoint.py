@@ -92,7 +92,7 @@ class PosixEndpoint:
             arrived = [descriptor for _, _, sent in control for (descriptor,) in struct.iter_unpack("i", sent)]
             for descriptor in arrived:
                 os.set_inheritable(descriptor, False)
-            if flags & socket.MSG_CTRUNC:  # this process cannot open so many files
+            if flags & socket.MSG_CTRUNC:  # this process has too many open files
                 lost = _count_descriptors(received.data) - len(received.handles) - len(arrived)
                 arrived += [NO_DESCRIPTOR] * lost
             received.handles += arrived
