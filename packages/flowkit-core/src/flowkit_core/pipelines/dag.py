@@ -123,7 +123,7 @@ class DAG(Pipeline):
 
     def __enter__(self) -> DAG:
         if self._block is None:
-            self._block = Block(self._surroundings.scope.package)
+            self._block = Block(self.name, self._surroundings.scope.package)
         self._block.enter(_entering_scope(sys._getframe(1)))
         return self
 
@@ -202,6 +202,7 @@ class DAG(Pipeline):
                 return found
         warns = is_check or not self._warned
         upstream, view = self._closure(warn=warns)
+        where.check_block(self.name, upstream, block)
         view.mark_used(upstream)
         if warns:
             self._warned |= not is_check

@@ -18,7 +18,7 @@ from flowkit_core._warnings import raise_or_collect, warn
 from flowkit_core.errors import BindingError, DiscoveryError, WiringError
 
 from . import discovery_warnings as texts
-from .calls import creating_functions, known_scope, scope_of
+from .calls import active_block, creating_functions, known_scope, scope_of
 from .edge_view import EdgeView
 from .edges import METHODS
 from .frames import CO_OPTIMIZED, callers, user_frame, variables
@@ -119,6 +119,9 @@ class Surroundings:
             if scope is not None and scope is not self.scope and not scope.is_module:
                 self._around.append(ref(scope))
         # whether the code is in a function whose call is not on the stack
+        around = active_block(frame)
+        # the innermost open block, if a caller has entered it
+        self._block = None if around is None or around.scope is self.scope else ref(around)
         self._detached = is_nested and frame.f_code.co_qualname.count("<locals>") > len(self._enclosing)
         if pipeline is not None:
             self.scope.has_bare |= is_bare
@@ -271,6 +274,19 @@ class Surroundings:
         for task in _imported(self._globals, self.module):
             if task not in known and not (task._used or task._has_copies or task._replaced):
                 warn(texts.imported_only(pipeline, self._module_name, task), "discovery", task.name)
+
+    def check_block(self, pipeline: str, tasks: Iterable[Any], own: Block | None) -> None:
+        """Raise a WiringError if the block of a caller has a task of a pipeline, or edges that the pipeline lacks."""
+        block = None if self._block is None else self._block()
+        if block is None or block is own:
+            return
+        known = set(tasks)
+        lacking = {edge.downstream for edge in block.edges if edge.upstream not in known}
+        for task in tasks:
+            if task._origin is block.origin or task in lacking:
+                text = texts.belongs_to_block(pipeline, task, block.name, self.scope.name)
+                raise_or_collect(WiringError(text, pipeline, (task.name,)))
+                return
 
     def warn_of_nothing(self, pipeline: str) -> None:
         """Warn that discovery has found no tasks."""

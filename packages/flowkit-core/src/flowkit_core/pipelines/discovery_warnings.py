@@ -59,6 +59,23 @@ def tasks_were_removed(pipeline: str, tasks: Sequence[Any]) -> str:
     )
 
 
+def belongs_to_block(pipeline: str, task: Any, block: str, created_in: str) -> str:
+    """Return the error of a pipeline whose task, or the edges to it, belong to the ``with`` block of another pipeline.
+
+    Args:
+        pipeline: name of the pipeline, which was created while the block was open.
+        task: the task.
+        block: name of the other pipeline.
+        created_in: function that creates the pipeline, or ``"<module>"``.
+    """
+    place = "" if created_in == "<module>" else f" in {created_in}()"
+    return (
+        f"DAG {pipeline!r} was created{place} while the block 'with DAG({block!r})' was open, and has the task "
+        f"{task.name!r}, which was made or wired in that block: such tasks and edges belong to DAG {block!r} alone. "
+        f"Make them in a block of their own, with DAG({pipeline!r}) as dag: ..., or before the block begins"
+    )
+
+
 def create_tasks(pipeline: str) -> str:
     """Return the advice if there are no tasks anywhere near."""
     return f": create tasks with @task before, or write DAG({pipeline!r}, tasks=[...])"

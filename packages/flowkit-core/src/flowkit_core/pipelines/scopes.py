@@ -311,14 +311,16 @@ class Block:
     """The tasks and edges of the ``with`` blocks of one pipeline.
 
     Attributes:
+        name: name of the pipeline.
         tasks: the tasks that were created or wired in the block, in order.
         edges: the edges that were declared in the block; they apply to this pipeline only.
         origin: the origin of the tasks that were created in the block.
     """
 
-    __slots__ = ("_entered", "_generation", "_known", "edges", "origin", "tasks")
+    __slots__ = ("__weakref__", "_entered", "_generation", "_known", "edges", "name", "origin", "tasks")
 
-    def __init__(self, package: str) -> None:
+    def __init__(self, name: str, package: str) -> None:
+        self.name = name
         self.tasks: dict[Any, None] = {}
         self.edges: list[CallEdge] = []
         self.origin = BlockOrigin(package, is_excluded=True)
@@ -365,7 +367,7 @@ class Block:
 
     def copy(self) -> Block:
         """Return a block with the same tasks and edges, to which others may be added."""
-        copy = Block(self.origin.package)
+        copy = Block(self.name, self.origin.package)
         copy.tasks.update(self.tasks)
         copy._known.update(self._known)
         copy.edges += self.edges
