@@ -112,7 +112,7 @@ class _Printer:
     """
 
     events: tuple[type[Event], ...] = (RunStopping, ElementFailed)
-    _maps: frozenset[str] = frozenset()  # tasks of which an element was left out
+    _maps: frozenset[str] = frozenset()  # tasks with an element that was left out
 
     def __init__(self, shows_progress: bool) -> None:
         if shows_progress:

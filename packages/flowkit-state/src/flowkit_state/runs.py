@@ -9,6 +9,12 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+class Column:
+    """Positions of columns in the rows of elements that an `ElementsRecord` reads."""
+
+    NUMBER, STATE, SECONDS, ATTEMPTS, LABEL, REASON, ERROR, EXECUTION, ENDED = range(9)
+
+
 class _Fields:
     """Base class that sets each keyword argument as an attribute."""
 
@@ -292,42 +298,42 @@ class ElementsRecord:
     @property
     def states(self) -> dict[int, str]:
         """See above."""
-        return {row[0]: row[1] for row in self._all()}
+        return {row[Column.NUMBER]: row[Column.STATE] for row in self._all()}
 
     @property
     def failed(self) -> dict[int, TaskError]:
         """See above."""
-        return {row[0]: row[6] for row in self._all() if row[1] == "failed"}
+        return {row[Column.NUMBER]: row[Column.ERROR] for row in self._all() if row[Column.STATE] == "failed"}
 
     @property
     def skipped(self) -> dict[int, str]:
         """See above."""
-        return {row[0]: row[5] or "" for row in self._all() if row[1] == "skipped"}
+        return {row[Column.NUMBER]: row[Column.REASON] or "" for row in self._all() if row[Column.STATE] == "skipped"}
 
     @property
     def labels(self) -> dict[int, str]:
         """See above."""
-        return {row[0]: row[4] for row in self._all() if row[4] is not None}
+        return {row[Column.NUMBER]: row[Column.LABEL] for row in self._all() if row[Column.LABEL] is not None}
 
     @property
     def durations(self) -> dict[int, float]:
         """See above."""
-        return {row[0]: row[2] for row in self._all() if row[2] is not None}
+        return {row[Column.NUMBER]: row[Column.SECONDS] for row in self._all() if row[Column.SECONDS] is not None}
 
     @property
     def attempts(self) -> dict[int, int]:
         """See above."""
-        return {row[0]: row[3] for row in self._all() if row[3]}
+        return {row[Column.NUMBER]: row[Column.ATTEMPTS] for row in self._all() if row[Column.ATTEMPTS]}
 
     @property
     def executions(self) -> dict[int, int]:
         """See above."""
-        return {row[0]: row[7] for row in self._all()}
+        return {row[Column.NUMBER]: row[Column.EXECUTION] for row in self._all()}
 
     @property
     def ended(self) -> dict[int, float]:
         """See above."""
-        return {row[0]: row[8] for row in self._all()}
+        return {row[Column.NUMBER]: row[Column.ENDED] for row in self._all()}
 
     def result(self, number: int) -> Any:
         """Return the result of an element, a new object at each call.
@@ -353,7 +359,7 @@ class ElementsRecord:
         return self._compare(number, value)
 
     def _all(self) -> list[Any]:
-        """Return, for each element: number, state, seconds, attempts, label, reason, error, execution and end."""
+        """Return a row for each element, with the columns of `Column`."""
         if self._rows is None:
             self._rows = self._read()
         return self._rows

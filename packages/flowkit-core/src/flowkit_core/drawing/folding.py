@@ -27,7 +27,7 @@ class Folded:
         names: for each vertex the name of its task; of a group, a pattern and the number of its tasks.
         parents: for each vertex the indices of its direct upstreams, in topological order.
         notes: for each vertex a note.
-        dashed: the edges of which every one is dashed.
+        dashed: the edges that stand for dashed edges only.
         sizes: for each vertex the number of tasks that it stands for.
     """
 

@@ -44,7 +44,7 @@ def block_has_tasks(pipeline: str, tasks: Sequence[Any]) -> str:
 
 
 def module_has_tasks(pipeline: str, module: str, tasks: Sequence[Any], last: Any) -> str:
-    """Return the advice for tasks of an imported module, of which one has no downstreams."""
+    """Return the advice for tasks of an imported module; one of them has no downstreams."""
     return (
         f"; module {module!r}, imported there, has {_listed(tasks)}: "
         f"write DAG({pipeline!r}, tasks=[{module}.{escape_control_chars(last.name)}])"

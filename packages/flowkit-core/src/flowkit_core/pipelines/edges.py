@@ -138,7 +138,7 @@ def note_dropped(edges: Iterable[CallEdge], new: Any, origin: Origin | None = No
     """Record removed edges at the tasks on their other ends, and edges of a replaced downstream at the new task.
 
     Args:
-        edges: edges of which one task was replaced, or both.
+        edges: edges with one or two tasks that were replaced.
         new: the task that replaces it.
         origin: only tasks of this origin are marked; None for all.
     """

@@ -39,7 +39,7 @@ class ListHandle:
     """The result of a mapped task, some of whose elements have results that are elsewhere.
 
     Args:
-        items: the results of the elements, of which at least one is a handle.
+        items: the results of the elements; at least one is a handle.
 
     Attributes:
         items: see above.

@@ -190,7 +190,10 @@ def _resolved(entry: Filter) -> list[Any]:
 
 
 def _stand_in(name: ClassName) -> type:
-    """Return a class of which a category of a name counts as a subclass: importing its module could take long."""
+    """Return a stand-in for a class of a name, because importing its module could take long.
+
+    Categories of this name, and their subclasses, count as its subclasses.
+    """
     return _StandIn(name[1], (Warning,), {"__module__": name[0]})
 
 

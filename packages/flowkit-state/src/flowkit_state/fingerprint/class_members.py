@@ -61,7 +61,7 @@ _INTERNAL = frozenset(
 def members(cls: type) -> Iterator[tuple[str, Any]]:
     """Yield the names and values of the members of `cls` that define what it does.
 
-    Values that are created here are tuples, of which `values` keeps no snapshots.
+    Values that are created here are tuples: `values` keeps no snapshots of tuples.
     """
     values = (
         {name: found.value for name, found in vars(cls)["_member_map_"].items()} if isinstance(cls, EnumMeta) else None

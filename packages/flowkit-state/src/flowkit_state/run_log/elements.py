@@ -145,7 +145,7 @@ def in_order(rows: dict[int, T], maps: Sequence[RecordedMap]) -> dict[int, T]:
 
 
 def size_of(maps: Iterable[RecordedMap]) -> int | None:
-    """Return the number of elements of the first map of which it is known; `None` if it is not."""
+    """Return the number of elements, of the first map with a known number; `None` if there is none."""
     return next((each.size for each in maps if each.size is not None), None)
 
 

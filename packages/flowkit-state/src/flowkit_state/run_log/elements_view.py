@@ -7,7 +7,7 @@ from functools import partial
 
 from flowkit_state.errors import RestoreError
 from flowkit_state.run_log.elements import LAST_FACTS, LAST_STATES, in_order, size_of
-from flowkit_state.runs import ElementsRecord, TaskError
+from flowkit_state.runs import Column, ElementsRecord, TaskError
 from flowkit_state.serialization.json_text import loads
 from flowkit_state.storage.row_check import INTEGER, NUMBER, OPTIONAL, TEXT, check_row, reading
 
@@ -67,7 +67,7 @@ def _result(database: Database, maps: RunMaps, shown: Sequence[RecordedMap], num
 
 def _counts(database: Database, shown: Sequence[RecordedMap]) -> dict[str, int]:
     if len(shown) > 1:
-        return dict(Counter(row[1] for row in _rows(database, shown)))
+        return dict(Counter(row[Column.STATE] for row in _rows(database, shown)))
     counts: dict[str, int] = dict(database.execute("read it", LAST_STATES, (shown[0].id,))[0])
     counts.pop(_OUTDATED, None)
     return counts
@@ -79,9 +79,11 @@ def _rows(database: Database, shown: Sequence[RecordedMap]) -> list[Any]:
         for each in reversed(shown):
             for row in database.execute("read it", LAST_FACTS, (each.id,))[0]:
                 check_row(row, _COLUMNS)
-                rows[row[0]] = row
+                rows[row[Column.NUMBER]] = row
         found = in_order(rows, shown).values()
-        return [(*row[:6], task_error(row[6]), *row[7:]) for row in found if row[1] != _OUTDATED]
+        at = Column.ERROR
+        shown_rows = [row for row in found if row[Column.STATE] != _OUTDATED]
+        return [(*row[:at], task_error(row[at]), *row[at + 1 :]) for row in shown_rows]
 
 
 def task_error(text: str | None) -> TaskError | None:

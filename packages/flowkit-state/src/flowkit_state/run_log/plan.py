@@ -184,7 +184,7 @@ class Difference:
         added, removed, rewired: names of tasks.
         changed: task -> what has changed in its code, or in what the code reads. The latter counts for recorded tasks
             only, whose results depend on it.
-        expired: names of the tasks of which nothing has changed, and whose recorded results are too old.
+        expired: names of the tasks that have not changed, but have recorded results that are too old.
         rewirings: rewired task -> how its upstreams and its trigger differ.
         outdated: recorded task -> why its result is out of date: the task or one of its direct or indirect upstreams
             differs.

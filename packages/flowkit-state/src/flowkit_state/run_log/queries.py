@@ -33,6 +33,7 @@ _RUNS = (
     "SELECT id, run_id, pipeline, plan, params, status, started, ended, seconds, resumes, error, owner, "
     "parent FROM runs"
 )
+_ID, _RUN_ID, _PIPELINE, _OWNER = 0, 1, 2, 11  # positions of columns in it
 _EXECUTIONS = (
     "SELECT number, started, ended, process, host, outcome, error, executor, target, folder, python, cpu "
     "FROM executions WHERE run = ? ORDER BY number"
@@ -226,19 +227,19 @@ class RunHistory:
     def release(self, run_id: str) -> None:
         """End the claim on a run. Raises `RunInUseError` if it is one of another live process of this machine."""
         row = self._row(run_id)
-        claim = live_claim(row[11])
+        claim = live_claim(row[_OWNER])
         if claim is not None and is_visible(claim) and claim["pid"] != os.getpid():
-            check_not_in_use(row[11], run_id, _name(row[2]))
-        self._database.execute("record a run in it", "UPDATE runs SET owner = NULL WHERE id = ?", (row[0],))
-        if row[11] is not None:
-            release(row[11])
+            check_not_in_use(row[_OWNER], run_id, _name(row[_PIPELINE]))
+        self._database.execute("record a run in it", "UPDATE runs SET owner = NULL WHERE id = ?", (row[_ID],))
+        if row[_OWNER] is not None:
+            release(row[_OWNER])
 
     def forget(self, run_id: str) -> None:
         """Delete the record of a run. Raises `RunInUseError` if a process uses it."""
         with Batch(self._database):
             row = self._row(run_id)
-            check_not_in_use(row[11], run_id, _name(row[2]))
-            self._delete([row[0]])
+            check_not_in_use(row[_OWNER], run_id, _name(row[_PIPELINE]))
+            self._delete([row[_ID]])
 
     def gc(self, keep: int | None, before: float | None) -> Reclaimed:
         """Implement `StateManager.gc` for runs; `before` is a time in seconds since the epoch."""
@@ -277,10 +278,10 @@ class RunHistory:
         return rows[0]
 
     def _run_record(self, row: Any) -> RunRecord:
-        way_out = f"forget({short_repr(row[1])}) deletes it; release() ends the claim of a process."
-        with reading(self._database.path, f"the record of run {short_repr(row[1])}", way_out):
+        way_out = f"forget({short_repr(row[_RUN_ID])}) deletes it; release() ends the claim of a process."
+        with reading(self._database.path, f"the record of run {short_repr(row[_RUN_ID])}", way_out):
             check_row(row, _RUN_COLUMNS)
-            check_claim(row[11])
+            check_claim(row[_OWNER])
             return self._checked_run_record(row)
 
     def _checked_run_record(self, row: Any) -> RunRecord:

@@ -277,7 +277,7 @@ class Recorded:
         self._plan = _recorded_plan(database, key)
         self.maps = RunMaps(database, serialization, self._row)
         self.tasks = done_tasks(database, self._row, self._plan.names())
-        self.incomplete: dict[str, str] = {}  # mapped tasks of which elements have failed -> why they run again
+        self.incomplete: dict[str, str] = {}  # mapped tasks with failed elements -> why they run again
         for name in self.maps.by_name.keys() & self.tasks.keys():
             state, value = self.tasks[name][0], self.tasks[name][4]
             if keeps_dropped and name not in self._plan.returning:

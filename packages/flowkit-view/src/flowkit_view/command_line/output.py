@@ -93,7 +93,7 @@ def json_value(value: Any) -> Any:
 
 
 def print_text(text: str = "") -> None:
-    """Print lines of which no character is a terminal code."""
+    """Print lines, with their control characters escaped."""
     write_output("\n".join(escape_control_chars(line) for line in text.split("\n")) + "\n")
 
 

@@ -173,7 +173,7 @@ def _is_unknown(task: TaskModel) -> bool:
 
 
 def _mapped(run: RunModel) -> list[dict[str, Any]]:
-    """Return the mapped tasks of which elements have failed, or whose slowest elements are known."""
+    """Return the mapped tasks with failed elements, or with known slowest elements."""
     return [
         {
             "name": escape_control_chars(task.name),

@@ -146,7 +146,7 @@ class Pullers:
         is_here: whether inputs are pulled by the thread that runs their elements: see `Session`.
         context: the context variables of the thread that called ``run()``; None for an executor without lanes.
         pass_on: takes nodes that are ready, in any thread.
-        fail: takes an exception because of which the run cannot continue.
+        fail: takes an exception that keeps the run from continuing.
     """
 
     def __init__(self, mapping: PulledNodes) -> None:

@@ -135,7 +135,7 @@ class Region:
 
     def may_start_more(self) -> bool:
         """Return whether the lane of the first node may be given one more job."""
-        first, width = self.stages[0], self.block_window or self.width()
+        first, width = self.stages[0], self.width()
         if first.active >= width or self.active >= (self.chain_window or width):
             return False
         return first.limit is None or first.active < first.limit

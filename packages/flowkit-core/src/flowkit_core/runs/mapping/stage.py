@@ -48,7 +48,7 @@ class Stage:
         seconds: duration of the last attempt at each element.
         attempt_of, reason_of, error_of, retry_of: as in `RunState`, by number of the element.
         labels: labels of elements that have been named in an event or a message, by number.
-        lost: numbers of the elements whose first attempt was in a block of which no results came back.
+        lost: numbers of the elements whose first attempt was in a block that returned no results.
         active: number of jobs that are in this stage: they are called, or wait for a retry; see `Region.active`.
         has_handles: whether results are handles.
         head: the first stage of its region, whose elements feed this one; None for the first stage itself.

@@ -39,7 +39,7 @@ class FunctionTable:
         by_value: numbers of the functions that are sent by value: workers drop them after the run.
         forked_functions: number -> function, if the workers are forks of this process; None if they are spawned.
         dumps: pickles arguments; takes the arguments of :func:`pickle.dumps`.
-        pickler: pickler class for arguments of which some are in shared memory.
+        pickler: pickler class for arguments with parts in shared memory.
     """
 
     def __init__(

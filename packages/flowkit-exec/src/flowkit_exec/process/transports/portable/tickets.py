@@ -135,7 +135,7 @@ class TicketFile:
 
 
 def refuse(path: str) -> None:
-    """Mark the file of a worker in whose place another program was started, which is this one."""
+    """Mark the file of a worker: this program, which is not a worker, was started in its place."""
     with open(path, "r+b", buffering=0) as file:
         file.seek(8 * _REFUSED)
         file.write((1).to_bytes(8, "little"))
