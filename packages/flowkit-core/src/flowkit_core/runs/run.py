@@ -120,7 +120,6 @@ class Run(OutcomeRules):
     def __init__(
         self,
         graph: Graph,
-        *,
         params: Mapping[str, Any] | None = None,
         fail_fast: bool = True,
         grace: float | None = None,

@@ -150,17 +150,17 @@ def run_graph(
             recorder.describe(executors.name, options.pipeline, options.pipeline.created_in)
         run = new_run(
             graph,
-            params=params,
-            fail_fast=options.fail_fast,
-            grace=options.grace,
-            timeout=options.timeout,
-            observers=observers,
-            run_id=os.urandom(8).hex() if recorder is None else recorder.run_id,
-            random=_random,
-            recorder=recorder,
-            keep=kept,
-            hooks=_hooks(hooks, graph) if hooks or graph.hooked or graph.inlined else None,
-            caller=caller,
+            params,
+            options.fail_fast,
+            options.grace,
+            options.timeout,
+            observers,
+            os.urandom(8).hex() if recorder is None else recorder.run_id,
+            _random,
+            recorder,
+            kept,
+            _hooks(hooks, graph) if hooks or graph.hooked or graph.inlined else None,
+            caller,
         )
         if not graph.nodes:
             from flowkit_core.logging_observer import warn_empty

@@ -34,11 +34,11 @@ class LimitedRun(Run):
     Args:
         graph: the graph to run.
         pools: name of a pool -> number of slots, or a `Rate`; of all pools that tasks name.
-        **options: options of :class:`Run`.
+        *options, **named_options: options of :class:`Run`.
     """
 
-    def __init__(self, graph: Graph, *, pools: Pools, **options: Any) -> None:
-        super().__init__(graph, **options)
+    def __init__(self, graph: Graph, *options: Any, pools: Pools, **named_options: Any) -> None:
+        super().__init__(graph, *options, **named_options)
         self._claims: dict[int, Claim] = {
             node.index: self._new_claim(node.index, node) for node in graph.pooled if node.mapped is None
         }
