@@ -71,7 +71,7 @@ def made(kind, text):
     """Make an error of which every fact that may be a text is this one."""
     facts = inspect.signature(kind.__init__).parameters.values()
     sequences = ("cycle", "places", "available")
-    values = {**dict.fromkeys(sequences, (text, text)), "timeout": 1.5}
+    values = {**dict.fromkeys(sequences, (text, text)), "timeout": 1.5, "deaths": 2}
     if kind is MapLengthError:
         values |= {"parameters": (text, "other"), "numbers": (1, 2), "unread": (), "sources": {text: text}}
     return kind(*[values.get(fact.name, text) for fact in list(facts)[1:]])
