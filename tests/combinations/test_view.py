@@ -50,3 +50,13 @@ def test_watching_a_run_needs_log(installed, tmp_path):
     else:
         assert code != 0
         assert "pip install ./packages/flowkit-log" in text
+
+
+def test_run_that_is_watched_needs_log(installed):
+    code, text = flowkit("run", "shop_tasks:pipeline", "--executor", "serial", "--watch")
+    if "log" in installed:
+        assert code == 0
+        assert "succeeded" in text
+    else:
+        assert code == 2
+        assert "pip install ./packages/flowkit-log" in text

@@ -26,7 +26,15 @@ from .output import (
     write_output,
 )
 from .parameters import parse_parameters
-from .selection import check_name, check_report_name, open_records, select_element, select_run, select_run_and_task
+from .selection import (
+    check_name,
+    check_progress,
+    check_report_name,
+    open_records,
+    select_element,
+    select_run,
+    select_run_and_task,
+)
 from .supervise import supervise
 from .targets import load_pipeline, load_recorded_pipeline
 from .usage_error import UsageError
@@ -90,6 +98,8 @@ def _execute(
         raise UsageError(f"--report {options.report!r} is in a folder that does not exist")
     if options.report is not None:
         check_report_name("--report", options.report)
+    if options.watch:
+        check_progress("--watch")
     ends: list[float] = []
     failure: BaseException | None = None
     try:

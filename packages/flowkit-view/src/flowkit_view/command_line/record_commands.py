@@ -8,7 +8,6 @@ from heapq import nlargest
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from flowkit_core import MissingDistributionError
 from flowkit_core._text import counted, counts_text, escape_control_chars
 from flowkit_view.changes import change_lines
 from flowkit_view.garbage import collection_paused
@@ -32,6 +31,7 @@ from .output import (
 from .parameters import parse_age
 from .selection import (
     check_pipeline,
+    check_progress,
     check_report_name,
     open_records,
     parse_since,
@@ -399,12 +399,9 @@ def _diff_object(found: RunDiff, first: RunRecord, second: RunRecord) -> dict[st
 
 def watch(options: Namespace) -> int:
     """Follow a run that goes on in another process until it ends, and print how it ended."""
-    try:
-        from flowkit_view.follow import follow
-    except ModuleNotFoundError as error:
-        if error.name != "flowkit_log":
-            raise
-        raise UsageError(str(MissingDistributionError("it", "flowkit-log"))) from None
+    check_progress("flowkit watch")
+    from flowkit_view.follow import follow
+
     with open_records(options.state) as state:
         run = follow(state, select_run(state, options.run, options.pipeline), quiet=options.json)
     if options.json:

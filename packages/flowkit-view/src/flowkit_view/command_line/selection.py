@@ -7,6 +7,7 @@ import re
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from flowkit_core import MissingDistributionError
 from flowkit_core._text import did_you_mean
 from flowkit_core.recorded.reports import REPORT_SUFFIXES
 from flowkit_state import StateManager, StateOptionError, UnknownRunError
@@ -25,6 +26,14 @@ def check_name(path: str) -> None:
         raise UsageError(
             f"--state {path!r} does not end in {', '.join(SQLITE_SUFFIXES)}: runs are recorded in a SQLite database"
         )
+
+
+def check_progress(wanted: str) -> None:
+    """Raise `UsageError` if what shows progress, `wanted`, lacks the distribution that has the bars."""
+    try:
+        import flowkit_log  # noqa: F401
+    except ModuleNotFoundError:
+        raise UsageError(str(MissingDistributionError(wanted, "flowkit-log"))) from None
 
 
 def check_report_name(option: str, path: str) -> None:
