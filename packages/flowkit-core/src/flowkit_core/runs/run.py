@@ -47,6 +47,12 @@ class Run(OutcomeRules):
     * :meth:`finish` takes the result of a call, or an :class:`Outcome`, and returns the nodes that are ready now, or a
       :class:`Retry`.
 
+    ::
+
+        ready ── call ─┬─→ Call ─── mark_started ─── it is made ──┬─→ finish ─┬─→ final state ─→ other nodes are ready
+          ↑            └─→ Outcome: the node ends without a call ─┘           │
+          └────────────────── after its delay ───────────────────── Retry ←───┘
+
     Each node passes through ``call`` and ``finish`` once per attempt, whatever its state in the end. :meth:`cancel` and
     :meth:`abandon` end a run early. All methods may be called from any thread.
 
@@ -356,6 +362,9 @@ class Run(OutcomeRules):
         self, node: Node, result: Any, seconds: float = 0.0, attempt: int | None = None
     ) -> Sequence[Node] | Retry:
         """Take the result of a call, and return the nodes that became ready.
+
+        Off the fast path, the final state is set and recorded under the lock; then lanes are stopped, if the run
+        stops, hooks are called, results that nothing needs any more are dropped, and outcomes are committed.
 
         Args:
             node: the node.

@@ -441,7 +441,7 @@ def _status(stored: str, owner: str | None) -> str:
 
 
 def _seconds(executions: Sequence[ExecutionRecord], stored: float | None) -> float | None:
-    """Return the seconds from the start of the last execution to its end."""
+    """Return the seconds from the start of the last execution to its end; if that is not recorded, `stored`, a sum."""
     last = executions[-1] if executions else None
     if last is None or last.ended is None:
         return stored

@@ -399,7 +399,7 @@ def _diff_object(found: RunDiff, first: RunRecord, second: RunRecord) -> dict[st
 
 def watch(options: Namespace) -> int:
     """Follow a run that goes on in another process until it ends, and print how it ended."""
-    check_progress("flowkit watch")
+    check_progress("it")
     from flowkit_view.follow import follow
 
     with open_records(options.state) as state:
