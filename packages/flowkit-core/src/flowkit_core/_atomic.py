@@ -20,7 +20,7 @@ GIL: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 def countdowns(counts: Iterable[range]) -> list[Iterator[int | None]]:
     """Return an iterator over each range, from which several threads may take items.
 
-    Of ``len(range) + 1`` calls of ``next(countdown, None)``, exactly one returns None: the last, in whatever thread.
+    Of ``len(range) + 1`` calls of ``next(countdown, None)``, exactly one returns None: the last, in any thread.
     Iterators of ranges are not tracked by the garbage collector.
     """
     return list(map(iter if GIL else _Countdown, counts))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class RunFacts(Protocol):
-    """What a :class:`TaskContext` needs of the run, in whatever process that is.
+    """What a :class:`TaskContext` uses of the run, in any process.
 
     Attributes:
         run_id: id of the run.

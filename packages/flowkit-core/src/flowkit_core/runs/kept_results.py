@@ -49,7 +49,7 @@ class KeptResults:
         return node.index in self._kept
 
     def node_ended(self, node: Node) -> None:
-        """Count the end of a node, with whatever outcome, as the end of a use of its own result and of its sources."""
+        """Count the end of a node, with any outcome, as the end of a use of its own result and of its sources."""
         for index in (node.index, *self._sources[node.index]):
             if next(self._uses[index], None) is None and index not in self._kept:
                 value, self._state.values[index] = self._state.values[index], ABSENT

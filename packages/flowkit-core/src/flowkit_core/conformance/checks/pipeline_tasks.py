@@ -45,7 +45,7 @@ def pipeline_is_used_several_times_and_levels_deep(trial: Trial) -> None:
 
 @check()
 def condition_skips_a_whole_pipeline(trial: Trial) -> None:
-    """A false condition of a pipeline task skips all of its tasks, also those that run whatever happens."""
+    """A false condition of a pipeline task skips all of its tasks, also those that always run otherwise."""
     first, clean_up = Task(tasks.add_one, name="first"), Task(partial(tasks.count, trial.path), trigger="all_done")
     clean_up.after(first)
     inner = DAG("inner", tasks=[clean_up]).as_task("first", when=tasks.is_large)
@@ -60,7 +60,7 @@ def condition_skips_a_whole_pipeline(trial: Trial) -> None:
 
 @check()
 def pipeline_of_a_failed_upstream_does_not_start(trial: Trial) -> None:
-    """If an upstream of a pipeline task fails, none of its tasks runs, also not those that run whatever happens."""
+    """If an upstream of a pipeline task fails, none of its tasks runs, also not those that always run otherwise."""
     start, always = Task(tasks.fail, name="start"), Task(partial(tasks.count, trial.path), name="always")
     inner = DAG("inner", tasks=[always.with_options(trigger="all_done")]).as_task()
     start >> inner

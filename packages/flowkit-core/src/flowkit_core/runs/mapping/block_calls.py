@@ -1,4 +1,4 @@
-"""Calls of the elements of a block, in whatever process: one after the other, each through a chain of functions."""
+"""Calls of the elements of a block, in any process: one after the other, each through a chain of functions."""
 
 from __future__ import annotations
 
