@@ -79,6 +79,10 @@ def is_long(data):
     return len(data) > 10
 
 
+def is_number(value):
+    return type(value) is int
+
+
 def is_short(data):
     return not is_long(data)
 
@@ -261,3 +265,11 @@ def meet(own, other):
     while not Path(other).exists() and time.monotonic() < end:
         time.sleep(0.01)
     return os.getpid()
+
+
+def note_start(path, x=None, *_):
+    """Append the task, and the number of the element, to a file."""
+    context = current()
+    number = "" if context.element is None else f"[{context.element}]"
+    with Path(path).open("a") as file:
+        file.write(f"{context.task}{number}\n")

@@ -2,6 +2,7 @@
 
 * `executor`: `DaskExecutor`. `client`: its client of Dask. `local_cluster`: a cluster on this machine.
 * `lane`: the loop of one run. `submissions`: its calls as tasks of Dask. `handle`: a result that stays on the cluster.
+* `start_order`: the order in which calls start.
 * `connection`: the connection to the scheduler, and the values that come over it.
 * `deaths`: calls whose workers have died.
 * `calls`: one call, as a worker makes it. `blocks`: the calls of a block of elements.

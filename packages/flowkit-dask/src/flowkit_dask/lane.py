@@ -28,6 +28,7 @@ from .deaths import Deaths
 from .errors import CallFailedError, WorkerMismatchError, summary
 from .event_hub import hub_of
 from .handle import DaskHandle
+from .start_order import StartOrder
 from .submissions import MAX_BATCH, Submissions
 from .worker_stop import WorkerStop
 
@@ -95,7 +96,8 @@ class DaskLane(SubmittingLane):
             ExecutorError: the client is closed, or has lost the connection.
         """
         self._connection.open(session.run)
-        self._submissions = Submissions(self, self._client, self._hub.topic, session.nodes(self), session.run.kept)
+        order, kept = StartOrder(session.run.graph), session.run.kept
+        self._submissions = Submissions(self, self._client, self._hub.topic, session.nodes(self), order, kept)
         self._deaths = Deaths(self._client, self._submissions)
         self._worker_stop = WorkerStop(self._client, self._submissions.run, self._hub.topic, self.wake)
         self._hub.add(self._client, self._submissions.run, self._receive)

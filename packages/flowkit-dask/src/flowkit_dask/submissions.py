@@ -28,6 +28,7 @@ from .calls import MAX_INLINE, Invocation, Slot, SlotList, condition_is_true, is
 from .errors import summary
 from .handle import DaskHandle
 from .pickling import dumps, dumps_function
+from .start_order import send_graph
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from .event_hub import Report
     from .handle import Gatherer
+    from .start_order import StartOrder
 
     Key = tuple[str, int]
     NodeKey = int | tuple[int, int]
@@ -135,6 +137,7 @@ class Submissions:
         client: the client.
         topic: topic of reports.
         nodes: all nodes of the lane.
+        order: the order in which calls start.
         kept: which results the run returns, and drops the others; None if it returns all.
 
     Attributes:
@@ -144,7 +147,13 @@ class Submissions:
     """
 
     def __init__(
-        self, lane: Gatherer, client: Client, topic: str, nodes: Sequence[Node], kept: KeptResults | None = None
+        self,
+        lane: Gatherer,
+        client: Client,
+        topic: str,
+        nodes: Sequence[Node],
+        order: StartOrder,
+        kept: KeptResults | None = None,
     ) -> None:
         self.run = uuid4().hex
         self.by_ticket: dict[int, Submission] = {}
@@ -152,6 +161,7 @@ class Submissions:
         self._lane = lane
         self._client = client
         self._topic = topic
+        self._order = order
         self._tickets = count(1)
         self._deaths: Counter[NodeKey] = Counter()
         self._unsent: list[tuple[Submission, Invocation, list[TaskRef]]] = []
@@ -269,11 +279,15 @@ class Submissions:
             invocation.reports_late = self._is_followed(submission.call.node)
             data = pickle.dumps(invocation, 5)
             graph[key] = task = DaskTask(key, operator.call, DaskTask(None, pickle.loads, data), *references)
-            task._token = f"{self.run}-{submission.ticket}"  # else `Client.get` computes one from the content
-        if graph:
-            futures = self._client.get(graph, list(graph), sync=False)
-            for (submission, *_), future in zip(unsent, futures, strict=True):
-                submission.future = future
+            task._token = f"{self.run}-{submission.ticket}"  # else Dask computes one from the content
+        if not graph:
+            return
+        nodes = {submission.key: submission.call.node for submission, *_ in unsent}
+        places = {key: self._order.place(node) for key, node in nodes.items()}
+        priorities = {key: node.task.priority for key, node in nodes.items()}
+        futures = send_graph(self._client, graph, places, priorities)
+        for submission, *_ in unsent:
+            submission.future = futures[submission.key]
 
     def _is_followed(self, node: Node) -> bool:
         """Return whether nothing waits for the end of a call, because all nodes downstream are submitted."""
