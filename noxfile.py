@@ -269,7 +269,8 @@ def extras(session: nox.Session) -> None:
     session.install(*PYTEST, *OPTIONAL_PACKAGES, *DATA_LIBRARIES)
     install_wheels(session, ALL)
     run_pytest(session, ALL, "tests/exec/process/test_cloudpickle.py")
-    run_pytest(session, ALL, "tests/exec/conformance/test_check_executor.py", "-k", "loky")
+    pools = "tests/exec/conformance/test_check_executor.py", "tests/exec/scripts/test_scripts_in_pools.py"
+    run_pytest(session, ALL, *pools, "-k", "loky")
     run_pytest(session, ALL, "tests/docs/test_promise.py", "-k", "ipython")
     run_pytest(
         session, ALL, "tests/state/serialization/test_library_values.py", "tests/meta/recording/test_data_libraries.py"

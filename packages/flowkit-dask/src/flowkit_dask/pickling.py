@@ -6,27 +6,17 @@ import pickle
 import sys
 from functools import lru_cache
 from importlib import import_module
-from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
 from flowkit_core import Task
+from flowkit_core.executors.pickling_by_value import dumps_by_value, is_importable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 PROTOCOL = 5
-
-
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc, unused-ignore]
-    """Pickles tasks of the main script by value, like its functions: workers have another main script."""
-
-    def reducer_override(self, value: Any) -> Any:
-        """Return how a value is pickled, or NotImplemented for the default."""
-        if isinstance(value, Task) and not _is_importable(value.__module__):
-            return value.reduce_by_value()
-        return super().reducer_override(value)
 
 
 def dumps(value: Any) -> bytes:
@@ -38,14 +28,8 @@ def dumps(value: Any) -> bytes:
     try:
         data = pickle.dumps(value, PROTOCOL)
     except Exception:
-        return _dumps_by_value(value)
-    return _dumps_by_value(value) if b"__main__" in data or cloudpickle.list_registry_pickle_by_value() else data
-
-
-def _dumps_by_value(value: Any) -> bytes:
-    file = BytesIO()
-    _Pickler(file, PROTOCOL).dump(value)
-    return file.getvalue()
+        return dumps_by_value(value)
+    return dumps_by_value(value) if b"__main__" in data or cloudpickle.list_registry_pickle_by_value() else data
 
 
 def dumps_function(func: Callable[..., Any]) -> bytes:
@@ -55,14 +39,10 @@ def dumps_function(func: Callable[..., Any]) -> bytes:
         Exception: the function cannot be pickled.
     """
     module, qualname = getattr(func, "__module__", None), getattr(func, "__qualname__", None)
-    if not (isinstance(module, str) and isinstance(qualname, str) and _is_importable(module)):
+    if not (isinstance(module, str) and isinstance(qualname, str) and is_importable(module)):
         return dumps(func)
     is_found = _find(sys.modules.get(module), qualname) is func
     return pickle.dumps((module, qualname), PROTOCOL) if is_found else dumps(func)
-
-
-def _is_importable(module: str) -> bool:
-    return module not in ("__main__", "__mp_main__") and module not in cloudpickle.list_registry_pickle_by_value()
 
 
 @lru_cache(256)

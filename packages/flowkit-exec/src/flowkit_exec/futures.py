@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from concurrent.futures import BrokenExecutor
+from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
 from importlib import import_module
@@ -16,6 +17,7 @@ from flowkit_core._checks import checked_workers
 from flowkit_core._text import short_repr
 from flowkit_core.coroutines import CoroutineType, run_coroutine
 from flowkit_core.executors.executor import check_open
+from flowkit_core.executors.pickling_by_value import dumps_by_value, is_importable
 from flowkit_core.executors.submitting_lane import SubmittingLane
 from flowkit_core.failures import describe_error
 from flowkit_core.runs.context_transfer import CarriedContext
@@ -91,8 +93,7 @@ class FuturesExecutor:
 
         Only a ``ProcessPoolExecutor`` is known to pickle functions, so there are none for another pool.
         """
-        module = sys.modules.get("concurrent.futures.process")
-        if module is None or not isinstance(self.pool, module.ProcessPoolExecutor):
+        if not _pickles_by_name(self.pool):
             return []
         errors = ((node, _pickling_error(node.func)) for node in nodes)
         hint = "move it to the top level of a module, or use executor='thread'"
@@ -138,10 +139,13 @@ class FuturesLane(SubmittingLane):
         super().__init__()
         self.name = name
         self._pool = pool
+        self._pickles_by_name = _pickles_by_name(pool)
         self._limit = limit
         self._running: dict[Future[Any], tuple[Call, float]] = {}
         self._abandoned: dict[Future[Any], Call] = {}
         self._is_broken = False
+        self._sends_by_value = False  # functions of the script, which a process of the pool has not found
+        self._pickles: dict[int, tuple[Any, bytes]] = {}  # by id of the function
 
     @property
     def has_calls(self) -> bool:
@@ -162,18 +166,40 @@ class FuturesLane(SubmittingLane):
         call = self.session.prepare(node)
         if isinstance(call, Outcome):
             self.finish(node, call)
-            return
+        else:
+            self._send(call)
+
+    def _send(self, call: Call) -> None:
+        """Submit a call to the pool; if that cannot take it, its node or the run fails."""
         try:
-            future = self._pool.submit(_Invocation(call, self.session.context.copy()))
+            data = self._pickled(call) if self._sends_by_value else None
+            future = self._pool.submit(_Invocation(call, self.session.context.copy(), data, self._pickles_by_name))
         except Exception as error:
-            failure = _argument_error(call, error)
+            failure = error if isinstance(error, SerializationError) else _argument_error(call, error)
             if failure is None:
                 self.session.fail(self.name, _pool_error(self.name, error))
             else:
-                self.finish(node, Outcome(FAILED, error=failure, retryable=False), 0.0, call.attempt)
+                self.finish(call.node, Outcome(FAILED, error=failure, retryable=False), 0.0, call.attempt)
             return
         self._running[future] = call, perf_counter()
         future.add_done_callback(partial(self.call_in_loop, self._pass_on))
+
+    def _pickled(self, call: Call) -> bytes | None:
+        """Return the pickle of a function that processes of the pool cannot import; None if they can.
+
+        Raises:
+            SerializationError: it cannot be pickled.
+        """
+        func = call.func
+        if is_importable(getattr(func, "__module__", None)) and type(_reference(func)) is _Reference:
+            return None
+        known = self._pickles.get(id(func))
+        if known is None:
+            try:
+                known = self._pickles[id(func)] = func, dumps_by_value(func)
+            except Exception as error:
+                raise _function_error(call, error) from error
+        return known[1]
 
     def _pass_on(self, future: Future[Any]) -> None:
         call, began = self._running.pop(future, (None, 0.0))
@@ -187,7 +213,28 @@ class FuturesLane(SubmittingLane):
             result: Any = Outcome(FAILED, error=_broken_pool_error(self.name, call, error))
         else:
             result, seconds = _outcome_of(future, self.session.run, call, seconds)
+            if type(result) is _NotFound:
+                result = self._send_by_value(call, result)
+                if result is None:
+                    return
         self.finish(call.node, result, seconds, call.attempt)
+
+    def _send_by_value(self, call: Call, missing: _NotFound) -> Outcome | None:
+        """Send a call again whose function a process of the pool has not found; return an outcome if that is no use.
+
+        The script of that process is another one: from now on, functions of the script are sent by value.
+        """
+        run = self.session.run
+        if missing.is_importable:
+            reason = f"could not be loaded in a process of the pool ({missing.reason})"
+            hint = "these processes must be able to import its module, in the same version"
+            error = SerializationError(call.node.name, "function", reason, hint)
+            return Outcome(FAILED, error=error, retryable=False)
+        if not run.may_start(call.node):
+            return Outcome(CANCELLED, run.stop_reason)
+        self._sends_by_value = True
+        self._send(call)
+        return None
 
     def stop_calls(self, *, end_calls: bool) -> None:
         """Cancel calls that have not started, except of clean-up tasks; end the nodes of running calls if asked.
@@ -233,6 +280,12 @@ def _outcome_of(future: Future[Any], run: Run, call: Call, seconds: float) -> tu
     # there is no sign of when an attempt that another process has abandoned ends: it keeps its slots of pools
     goes_on = isinstance(value.error, TaskTimeoutError) and value.error.fate == "abandoned"
     return Outcome(FAILED, error=value.error, goes_on=goes_on and call.timeout is not None), seconds
+
+
+def _pickles_by_name(pool: Any) -> bool:
+    """Return whether a pool is known to send functions with pickle, and not with cloudpickle."""
+    module = sys.modules.get("concurrent.futures.process")
+    return module is not None and isinstance(pool, module.ProcessPoolExecutor)
 
 
 def _pool_error(name: str, error: Exception) -> ExecutorError:
@@ -287,14 +340,34 @@ def _argument_error(call: Call, error: BaseException) -> SerializationError | No
     return None
 
 
+def _function_error(call: Call, error: Exception) -> SerializationError:
+    """Return the error for a function of the script that cannot be sent by value."""
+    if isinstance(error, ModuleNotFoundError):
+        reason = "is a part of the script, which the processes of the pool do not execute"
+        hint = "move it to the top level of a module, or install cloudpickle, or use executor='thread'"
+        return SerializationError(call.node.name, "function", reason, hint)
+    reason = f"cannot be pickled ({describe_error(error)})"
+    hint = "create what it uses in the task, or use executor='thread'"
+    return SerializationError(call.node.name, "function", reason, hint)
+
+
 class _Invocation:
-    """A call for a pool. In this process, the function sees the context variables of the caller of ``run()``."""
+    """A call for a pool. In this process, the function sees the context variables of the caller of ``run()``.
 
-    __slots__ = ("_call", "_context")
+    Args:
+        call: the call.
+        context: the context.
+        data: pickle of the function; None if it is sent by name, or as the pool pickles it.
+        pickles_by_name: whether the pool is known to use pickle, and not cloudpickle.
+    """
 
-    def __init__(self, call: Call, context: Context) -> None:
+    __slots__ = ("_call", "_context", "_data", "_pickles_by_name")
+
+    def __init__(self, call: Call, context: Context, data: bytes | None, pickles_by_name: bool) -> None:
         self._call = call
         self._context = context
+        self._data = data
+        self._pickles_by_name = pickles_by_name
 
     def __call__(self) -> Returned:
         return self._context.run(self._invoke)
@@ -311,7 +384,11 @@ class _Invocation:
         call = self._call
         context = call.context()
         carried = CarriedContext(context) if context is not None else None
-        return partial, (_invoke, _reference(call.func), call.args, call.kwargs, call.node.name, call.timeout, carried)
+        func = _reference(call.func) if self._data is None else _Pickled(self._data, is_importable=True)
+        if func is call.func and not self._pickles_by_name:
+            with suppress(Exception):  # the pool may know more
+                func = _Pickled(dumps_by_value(func), is_importable=True)
+        return partial, (_invoke, func, call.args, call.kwargs, call.node.name, call.timeout, carried)
 
 
 def _invoke(*facts: Any) -> Returned:
@@ -320,7 +397,7 @@ def _invoke(*facts: Any) -> Returned:
 
 
 def _invoke_here(
-    func: Callable[..., Any],
+    func: Any,
     args: Sequence[Any],
     kwargs: dict[str, Any],
     task: str,
@@ -330,11 +407,17 @@ def _invoke_here(
     """Return the result of a call, or what it raised, its duration, its notes, and where it was made."""
     notes = carried.enter(timeout).made if carried is not None else {}
     began = perf_counter()
-    call = partial(_result, func, args, kwargs)
-    try:
-        value = call() if timeout is None else call_in_time(call, task, timeout)
-    except BaseException as error:
-        value = _Raised(error, task)
+    value: Any
+    if isinstance(func, (_Reference, _Pickled)):
+        func = func.found()
+    if type(func) is _NotFound:
+        value = func
+    else:
+        call = partial(_result, func, args, kwargs)
+        try:
+            value = call() if timeout is None else call_in_time(call, task, timeout)
+        except BaseException as error:
+            value = _Raised(error, task)
     from platform import node as host_name
 
     pid = os.getpid()
@@ -371,30 +454,97 @@ def _unpickled(packed: bytes, task: str) -> _Raised:
     return _Raised(unpack_error(packed, task), task)
 
 
-class _Reference:
-    """A function of a module, pickled by name: the name may refer to the task of the function there."""
+class _NotFound:
+    """Result of a call that was not made, because a process of the pool does not have its function.
 
-    __slots__ = ("func", "module", "qualname")
+    Args:
+        reason: why.
+        is_importable: whether it should have it: the function is not a part of the script.
+    """
 
-    def __init__(self, module: str, qualname: str) -> None:
-        self.module, self.qualname = module, qualname
-        self.func: Callable[..., Any] = _found(import_module(module), qualname)
+    __slots__ = ("is_importable", "reason")
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.func(*args, **kwargs)
+    def __init__(self, reason: str, is_importable: bool) -> None:
+        self.reason, self.is_importable = reason, is_importable
 
     def __reduce__(self) -> Any:
-        return type(self), (self.module, self.qualname)
+        return type(self), (self.reason, self.is_importable)
 
 
-def _reference(func: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function in a form that can be pickled by name, if it can be found by its name; else the function."""
+class _Reference:
+    """A function of a module or of the script, by name: the name may refer to the task of the function there.
+
+    Args:
+        module: name of the module.
+        qualname: qualified name of the function.
+        identity: what distinguishes it from another function of the name; None for one of a module.
+    """
+
+    __slots__ = ("identity", "module", "qualname")
+
+    def __init__(self, module: str, qualname: str, identity: Any) -> None:
+        self.module, self.qualname, self.identity = module, qualname, identity
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.module, self.qualname, self.identity)
+
+    def found(self) -> Any:
+        """Return the function, or a `_NotFound`: the script of a process may be another one."""
+        try:
+            found = _found(import_module(self.module), self.qualname)
+        except Exception as error:
+            return _NotFound(describe_error(error), is_importable(self.module))
+        if found is None or (self.identity is not None and self.identity != _identity(found)):
+            return _NotFound(f"module {self.module!r} has no such {self.qualname!r}", is_importable(self.module))
+        return found
+
+
+class _Pickled:
+    """A function as a pickle, which the call loads: a pool breaks if it cannot unpickle what it gets.
+
+    Args:
+        data: the pickle.
+        is_importable: whether each process should be able to load it: it does not refer to the script by name.
+    """
+
+    __slots__ = ("data", "is_importable")
+
+    def __init__(self, data: bytes, is_importable: bool) -> None:
+        self.data, self.is_importable = data, is_importable
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.data, self.is_importable)
+
+    def found(self) -> Any:
+        """Return the function, or a `_NotFound`."""
+        import pickle
+
+        try:
+            return pickle.loads(self.data)
+        except Exception as error:
+            return _NotFound(describe_error(error), self.is_importable)
+
+
+def _reference(func: Callable[..., Any]) -> Any:
+    """Return a function by its name, if it can be found by that; or as a pickle; else the function."""
     module, qualname = getattr(func, "__module__", None), getattr(func, "__qualname__", None)
-    if not isinstance(module, str) or not isinstance(qualname, str) or module not in sys.modules:
+    found = sys.modules.get(module) if isinstance(module, str) else None
+    if found is not None and module and qualname and _found(found, qualname) is func:
+        return _Reference(module, qualname, None if is_importable(module) else _identity(func))
+    import pickle
+
+    try:
+        data = pickle.dumps(func)
+        return _Pickled(data, is_importable=b"__main__" not in data)
+    except Exception:
         return func
-    if _found(sys.modules[module], qualname) is not func:
-        return func
-    return _Reference(module, qualname)
+
+
+def _identity(func: Any) -> Any:
+    """Return what distinguishes a function of a script from a function of another script."""
+    from .process.functions.function_references import code_identity
+
+    return code_identity(func) or type(func).__name__
 
 
 def _pickling_error(func: Callable[..., Any]) -> Exception | None:

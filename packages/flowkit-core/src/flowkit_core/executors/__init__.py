@@ -3,4 +3,5 @@
 * `executor`: `Executor`, the protocol, and `SerialExecutor`. `registry`: executors by name.
 * `submitting_lane`: base class of lanes that submit calls to a pool or a cluster.
 * `run_executors`: the executors of one run, by task. `drive`: has them drive a run to its end.
+* `pickling_by_value`: pickles of functions that other processes cannot import.
 """
