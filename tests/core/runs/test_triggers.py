@@ -80,9 +80,16 @@ def test_stopping_run_lets_clean_up_tasks_run(trigger, upstream):
     assert check(trigger, upstream, stop_reason=STOPPING) is None
 
 
-def test_stopping_run_reports_failed_upstream_first():
-    """Also with a trigger that does not need it."""
-    assert check("one_success", "vf", stop_reason=STOPPING) == ("upstream_failed", 'upstream "up1" failed')
+@pytest.mark.parametrize(
+    ("trigger", "upstream", "expected"),
+    [
+        ("one_success", "vf", ("cancelled", STOPPING)),
+        ("one_success", "ff", ("upstream_failed", "no upstream succeeded")),
+        ("none_failed", "vf", ("upstream_failed", 'upstream "up1" failed')),
+    ],
+)
+def test_stopping_run_reports_failed_upstreams_first_if_the_trigger_needs_them(trigger, upstream, expected):
+    assert check(trigger, upstream, stop_reason=STOPPING) == expected
 
 
 @pytest.mark.parametrize("trigger", ["none_failed", "all_success", "one_success"])

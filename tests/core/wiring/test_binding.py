@@ -384,3 +384,20 @@ def test_binding_is_the_same_in_each_run():
     sources("abcd") >> join
     dag = DAG("again", tasks=[join])
     assert dag.run()["join"] == dag.run()["join"] == "a-b-c-d"
+
+
+def test_result_beside_a_partial_without_a_free_parameter_is_an_error():
+    """An argument that a partial has bound by name is not free, and the others are filled."""
+    a, c = Task(lambda: 8, name="a"), Task(lambda: 7, name="c")
+    pair = Task(functools.partial(lambda a, b: (a, b), b=1), name="pair")
+    [a, c] >> pair
+    dag = DAG("d", tasks=[pair])
+    assert [problem.task for problem in dag.check()] == ["pair"]
+    with pytest.raises(BindingError, match=r"takes 1 argument, \(a, \*, b=...\) \('?b'? bound by partial\)"):
+        dag.run("serial")
+
+
+def test_partial_that_binds_every_argument_only_waits():
+    a, total = Task(lambda: 8, name="a"), Task(functools.partial(lambda b: b, b=1), name="total")
+    a >> total
+    assert DAG("d", tasks=[total]).run("serial") == {"a": 8, "total": 1}

@@ -433,3 +433,16 @@ def test_condition_answer_whose_truth_raises_fails_only_its_task(is_mapped):
 def test_condition_answer_of_any_other_kind_counts_by_its_truth(future):
     """What is no awaitable and no generator is a value."""
     assert run(Task(lambda: 1, name="made", when=lambda: future)) == {"made": 1}
+
+
+@pytest.mark.parametrize(
+    ("when", "warned"),
+    [(lambda amont: amont == 2, True), (lambda amount: amount == 2, False), (lambda value: value == 1, False)],
+)
+def test_misspelt_parameter_of_a_condition_is_a_warning(recwarn, when, warned):
+    order, amount = Task(lambda: 1, name="order"), Task(lambda: 2, name="amount")
+    load = Task(lambda order, amount: order + amount, name="load", when=when)
+    [order, amount] >> load
+    DAG("d", tasks=[load]).run("serial")
+    found = [str(each.message) for each in recwarn]
+    assert ["'amount' is more similar" in text for text in found] == [True] * warned

@@ -31,6 +31,7 @@ from flowkit_core.errors import TaskTimeoutError
 from flowkit_core.runs.time_limit import JOIN_TIMEOUT
 from flowkit_exec import FuturesExecutor, ProcessExecutor, ThreadExecutor
 
+pytestmark = pytest.mark.filterwarnings("ignore:run.executor=:RuntimeWarning")  # tests name some of `executors`
 PLACES = (None, "here", "pool", "process")
 
 

@@ -97,11 +97,11 @@ class RunExecutors:
             if isinstance(executor, str) and find_factory(executor) is None:
                 hint = f"No task names {name!r}: values for tasks are given by run(params={{{name!r}: ...}})"
                 raise UnknownExecutorError(executor, executor_names(), hint)
-            if guess := did_you_mean(name, known):
-                warn(
-                    f"run(executor=...) has an executor {name!r}, but no task of the pipeline names it{guess}",
-                    "executor",
-                )
+            guess = did_you_mean(name, known) or f": write @task(executor={name!r}) where it is meant, or leave it out"
+            warn(
+                f"run(executor=...) has an executor {name!r}, but no task of the pipeline names it{guess}",
+                "executor",
+            )
 
     def _resolve(self, executor: Any, node: Node | None = None, given: Iterable[str] = ()) -> Executor:
         try:

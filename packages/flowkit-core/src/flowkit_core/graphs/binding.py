@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flowkit_core._text import did_you_mean, escape_control_chars, listed
 from flowkit_core._typing import TYPE_CHECKING
-from flowkit_core._warnings import raise_or_collect
+from flowkit_core._warnings import raise_or_collect, warn
 from flowkit_core.errors import BindingError
 
 from .parameters import KEY, Parameters
@@ -102,7 +102,7 @@ def bind_for_dag(task: str, parameters: Parameters, upstream: Mapping[str, int],
             rest = [index for _, index in others]
         elif parameters.named_rest:
             named_rest = dict(others)
-        elif not all(name in upstream for name in names):
+        elif names and (parameters.bound or not all(name in upstream for name in names)):
             raise_or_collect(_too_many(task, parameters, upstream, others))
     return Binding(named, rest, named_rest, _open(parameters, named), by_order)
 
@@ -281,6 +281,10 @@ def check_condition(
     needed = [name for name in accepts.names if name not in accepts.defaults]
     unnamed = [name for name in needed if name not in parameters.names]
     free = [name for name in parameters.names if name not in accepts.names]
+    for name, given in zip(unnamed[accepts.unnamed :], free[accepts.unnamed :], strict=False):
+        meant = max(free, key=lambda each: _similarity(name, each))
+        if meant != given and len(name) > _SHORT and name[0] == meant[0] and _similarity(name, meant) >= _SIMILAR:
+            warn(_misspelt_condition(task, name, given, meant), "condition", task)
     most = len(free) + (len(upstream) if parameters.rest or parameters.named_rest else 0)
     if len(unnamed) > most:
         guess = did_you_mean(unnamed[-1], free)
@@ -296,6 +300,14 @@ def check_condition(
             ),
             "condition",
         )
+
+
+def _misspelt_condition(task: str, parameter: str, given: str, meant: str) -> str:
+    """Return the warning about a parameter of a condition that is filled by order and misspells another argument."""
+    return (
+        f"the condition (when=) of task {task!r} gets the argument {given!r} as {parameter!r}, by order, although the "
+        f"name of the argument {meant!r} is more similar: name the parameter {meant!r}, or {given!r} if that is meant"
+    )
 
 
 def may_be_missing(task: str, trigger: str, parameter: str, upstream: str) -> BindingError:
@@ -326,11 +338,13 @@ def _too_many(
     task: str, parameters: Parameters, upstream: Mapping[str, int], others: Sequence[tuple[str, int]]
 ) -> BindingError:
     left = ", ".join(repr(name) for name, _ in others[:5]) + (", ..." if len(others) > 5 else "")
-    takes = "1 argument" if len(parameters.names) == 1 else f"{len(parameters.names)} arguments"
+    free = [name for name in parameters.names if name not in parameters.bound]
+    takes = "1 argument" if len(free) == 1 else f"{len(free)} arguments"
+    bound = f" ({listed(sorted(parameters.bound))} bound by partial)" if parameters.bound else ""
     arrive = "1 upstream result arrives" if len(upstream) == 1 else f"{len(upstream)} upstream results arrive"
     first = escape_control_chars(others[0][0])
     return BindingError(
-        f"task {task!r} takes {takes}, {parameters}, but {arrive}: {listed(upstream)}; no parameter is left for "
+        f"task {task!r} takes {takes}, {parameters}{bound}, but {arrive}: {listed(upstream)}; no parameter is left for "
         f"{left}: add one, or *args, or name every parameter after its upstream; or, to wait for a task "
         f"without taking its result, write {escape_control_chars(task)}.after({first})",
         task,

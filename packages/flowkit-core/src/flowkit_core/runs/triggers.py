@@ -39,20 +39,19 @@ def outcome_of_trigger(
     """
     trigger = node.task.trigger
     upstream = _upstream_states(node, codes)
-    is_cleanup = trigger in CLEANUP_TRIGGERS
-    if trigger in ("none_failed", "all_success") or (stop_reason is not None and not is_cleanup):
+    if trigger in ("none_failed", "all_success"):
         for code, text in _FAILURES.items():
             if code in upstream:
                 name = escape_control_chars(names[node.upstream[upstream.index(code)]])
                 return Outcome(CANCELLED if code == CANCELLED else UPSTREAM_FAILED, f'upstream "{name}" {text}')
-    if stop_reason is not None and not is_cleanup:
+    if trigger == "one_success" and SUCCEEDED not in upstream and upstream:
+        failed = any(code in NOT_DONE for code in upstream)
+        return Outcome(UPSTREAM_FAILED if failed else SKIPPED, "no upstream succeeded")
+    if stop_reason is not None and trigger not in CLEANUP_TRIGGERS:
         return Outcome(CANCELLED, stop_reason)
     if trigger == "all_success" and SKIPPED in upstream:
         name = escape_control_chars(names[node.upstream[upstream.index(SKIPPED)]])
         return Outcome(SKIPPED, f'upstream "{name}" was skipped')
-    if trigger == "one_success" and SUCCEEDED not in upstream and upstream:
-        failed = any(code in NOT_DONE for code in upstream)
-        return Outcome(UPSTREAM_FAILED if failed else SKIPPED, "no upstream succeeded")
     if trigger in FAILURE_TRIGGERS and FAILED not in upstream and UPSTREAM_FAILED not in upstream:
         return Outcome(SKIPPED, "no upstream failed")
     if trigger == "all_failed":
