@@ -141,3 +141,14 @@ def test_first_element_that_is_left_out_is_printed_where_no_handler_takes_it(mon
         'flowkit: Element "parse[1]" failed after 1 attempt, and is left out: ValueError: invalid literal for int() '
         "with base 10: 'a' (Others that fail are not printed; results.failed has all of them.)\n"
     )
+
+
+@pytest.mark.parametrize(("ended", "state"), [("failed", "upstream_failed"), ("skipped", "skipped")])
+def test_map_over_nothing_ends_like_its_upstream(ended, state):
+    def source():
+        raise ValueError("no") if ended == "failed" else Skip("no")
+
+    source, work = Task(source), Task(lambda number=0: number, name="work", trigger="all_done")
+    source >> work.map("number")
+    results = DAG("nothing", tasks=[work]).run("serial", raise_on_failure=False)
+    assert results.states == {"source": ended, "work": state}

@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from random_tasks import facts, plans
 
-from flowkit import StateManager
+from flowkit import DAG, StateManager, Task
 from flowkit.testing import VirtualTimeExecutor, verify_resume
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*needs the result of:RuntimeWarning")  # random triggers
@@ -61,3 +61,21 @@ def outcome(results):
     found = facts(results)
     del found["attempts"]
     return found | {"elements": {name: (each[0], *each[2:]) for name, each in found["elements"].items()}}
+
+
+def test_map_over_a_task_that_was_cancelled_runs_in_the_resumed_run():
+    attempts = []
+
+    def fail_once():
+        attempts.append(1)
+        if len(attempts) == 1:
+            raise ValueError("once")
+
+    first, source = Task(fail_once), Task(lambda: [1, 2], name="source", priority=-1)
+    work = Task(lambda number=0: number, name="work", trigger="all_done")
+    source >> work.map("number")
+    dag = DAG("cancelled", tasks=[first, work])
+    with StateManager() as state:
+        states = dag.run("serial", state=state, raise_on_failure=False).states
+        assert states == {"fail_once": "failed", "source": "cancelled", "work": "cancelled"}
+        assert dag.run("serial", state=state, resume=True)["work"] == [1, 2]

@@ -368,8 +368,7 @@ class Checker:
         state, element, answer = record.what, record.element, self._conditions.get(record.name)
         expected = self._decide(node, element)
         has_raised = _is_skip(record._data) and record._data.error is answer
-        has_no_input = node.mapped is not None and element is None and not self._maps.columns(node)
-        if expected == "started" and (answer is False or has_raised or has_no_input):
+        if expected == "started" and (answer is False or has_raised):
             expected = "skipped"
         if state != expected and (self._may_start(node) or state != "upstream_failed"):
             self._report(f"it ended as {state}, and not as {expected}")
@@ -519,7 +518,7 @@ class Checker:
         data = [self._ended.get(names[index]) for index in node.upstream if index not in node.waits]
         if trigger == "none_failed" and not named and data and set(data) == {"skipped"}:
             return "skipped"
-        return "started"
+        return self._maps.decide_without_input(node) if node.mapped is not None else "started"
 
     def _decide_entry(self, entry: Entry) -> str:
         """Return the next state of the nodes of a pipeline that is used as a task: see :meth:`_decide`."""

@@ -205,6 +205,15 @@ class MapModel:
             return ("succeeded", error) if errors_of(source) == "return" else ("skipped", None)
         return state, None
 
+    def decide_without_input(self, node: Node) -> str:
+        """Return "started" if a mapped task that may run has something to map over, or the state that it ends with."""
+        if self.columns(node):
+            return "started"
+        states = {self._ended.get(self._graph.names[index]) for index in self.sources(node)}
+        if states & {"failed", "upstream_failed"}:
+            return "upstream_failed"
+        return "cancelled" if "cancelled" in states else "skipped"
+
     def decide(self, node: Node, element: int) -> str:
         """Return the next state of an element whose inputs are known: "started", or the state that it ends with."""
         columns = self.columns(node)

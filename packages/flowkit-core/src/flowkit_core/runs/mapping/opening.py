@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from types import FunctionType, MethodType
 
+from flowkit_core._text import escape_control_chars
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.coroutines import CO_GENERATOR
 from flowkit_core.events import ElementStarted, ElementSucceeded
@@ -12,7 +13,7 @@ from flowkit_core.runs.arguments import Given, collect
 from flowkit_core.runs.call import Call, Outcome
 from flowkit_core.runs.handle import fetched, is_handle
 from flowkit_core.runs.run_state import ABSENT
-from flowkit_core.runs.states import CANCELLED, FAILED, PENDING, SKIPPED, SUCCEEDED, UPSTREAM_FAILED
+from flowkit_core.runs.states import CANCELLED, FAILED, PENDING, SKIPPED, STATES, SUCCEEDED, UPSTREAM_FAILED
 
 from .inputs import LazyInput, PartialColumn, check_lengths, elements_of, is_lazy
 from .region import Region
@@ -32,7 +33,7 @@ def open_region(run: Run, node: Node, given: Given) -> Region | Outcome:
     sources: dict[str | int, int] = {}
     columns = _columns(run, node, given, sources)
     if not columns:
-        return Outcome(SKIPPED, "everything that it is mapped over was skipped")
+        return _nothing_to_map(run, node)
     values = list(columns.values())
     sized = {_shown(name): value for name, value in columns.items() if hasattr(type(value), "__len__")}
     names = {_shown(name): run.graph.names[sources[name]] for name in columns if name in sources}
@@ -45,6 +46,18 @@ def open_region(run: Run, node: Node, given: Given) -> Region | Outcome:
     region = Region(stages, RegionInput(stages, values, size, lazy), size)
     region.is_smooth = _is_smooth(run, region, values)
     return region
+
+
+def _nothing_to_map(run: Run, node: Node) -> Outcome:
+    """Return how a node ends none of whose mapped inputs has a result: like them."""
+    codes = run.state.codes
+    sources = [] if node.mapped is None or node.binding is None else node.mapped.sources(node.binding)
+    for state, ended in ((UPSTREAM_FAILED, (FAILED, UPSTREAM_FAILED)), (CANCELLED, (CANCELLED,))):
+        for source in sources:
+            if codes[source] in ended:
+                name, text = escape_control_chars(run.graph.names[source]), STATES[codes[source]].replace("_", " ")
+                return Outcome(state, f'it has nothing to map over: upstream "{name}" ended as {text}')
+    return Outcome(SKIPPED, "everything that it is mapped over was skipped")
 
 
 def _lazy_input(
