@@ -6,6 +6,7 @@
 * `connection`: the connection to the scheduler, and the values that come over it.
 * `deaths`: calls whose workers have died.
 * `calls`: one call, as a worker makes it. `blocks`: the calls of a block of elements.
+* `code_versions`: compares the modules of the user on workers with those of the client.
 * `pickling`: pickles of functions and arguments. `errors`: exceptions that pass from workers to the client.
 * `reporter`: what a worker reports of its calls. `event_hub`: passes the reports to the lanes.
 * `worker_stop`: has workers start no more calls of a run that stops.

@@ -22,6 +22,7 @@ from flowkit_core.runs.states import FAILED as FAILED_STATE
 from flowkit_core.runs.states import SKIPPED as SKIPPED_STATE
 from flowkit_core.runs.time_limit import Abandonment, TimeLimit, call_in_time
 
+from .code_versions import CodeMismatchError
 from .errors import CallFailedError, WorkerMismatchError, pack_error, summary
 from .pickling import loads_function
 from .reporter import ENDED_LATE, FAILED, RETURNED, SKIPPED, SKIPPED_IN_CALL, SUCCEEDED, reporter_of
@@ -344,6 +345,16 @@ def load_error(task: str, what: str, error: BaseException) -> SerializationError
             f"needs the module {error.name!r}, which the worker {address} cannot import",
             f"install it on all workers, or send it to them: client.upload_file('{name}.py') for a file, or "
             f"cloudpickle.register_pickle_by_value({name}) before run()",
+        )
+    if isinstance(error, CodeMismatchError):
+        name = error.module
+        return SerializationError(
+            task,
+            what,
+            f"uses {', '.join(map(repr, error.names))} of the module {name!r}, which the worker {address} has in "
+            f"another version than the process that calls run()",
+            f"send the new version to all workers: client.upload_file('{name}.py') for a file, or "
+            f"cloudpickle.register_pickle_by_value({name}) before run(), or install it there and restart them",
         )
     hint = "workers must have the same versions of the code and its libraries as the process that calls run()"
     return SerializationError(task, what, f"could not be unpickled on the worker {address} ({summary(error)})", hint)

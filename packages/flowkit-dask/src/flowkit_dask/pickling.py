@@ -13,6 +13,8 @@ import cloudpickle  # type: ignore[import-not-found, import-untyped, unused-igno
 from flowkit_core import Task
 from flowkit_core.executors.pickling_by_value import dumps_by_value, is_importable
 
+from .code_versions import INTERPRETER, check_versions, versions_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -35,31 +37,47 @@ def dumps(value: Any) -> bytes:
 def dumps_function(func: Callable[..., Any]) -> bytes:
     """Return the pickle of a function; a function of a module is found by its name, also if a task has that name.
 
+    It has the versions of the modules of the user that the function reaches, see `code_versions`.
+
     Raises:
         Exception: the function cannot be pickled.
     """
     module, qualname = getattr(func, "__module__", None), getattr(func, "__qualname__", None)
-    if not (isinstance(module, str) and isinstance(qualname, str) and is_importable(module)):
-        return dumps(func)
-    is_found = _find(sys.modules.get(module), qualname) is func
-    return pickle.dumps((module, qualname), PROTOCOL) if is_found else dumps(func)
+    name: tuple[str, str] | None = None
+    if isinstance(module, str) and isinstance(qualname, str) and is_importable(module):
+        name = (module, qualname) if _find(sys.modules.get(module), qualname) is func else None
+    data = None if name is not None else dumps(func)
+    return pickle.dumps((name, data, INTERPRETER, versions_of(func)), PROTOCOL)
 
 
-@lru_cache(256)
 def loads_function(data: bytes) -> Callable[..., Any]:
     """Return the function of a pickle of :func:`dumps_function`.
 
     Raises:
+        CodeMismatchError: a module of the user is not the same here.
         Exception: the pickle cannot be loaded, for example because a module cannot be imported.
     """
-    found: Any = pickle.loads(data)
-    if type(found) is tuple:
-        module, qualname = found
-        found = _find(import_module(module), qualname)
-        if found is None:
-            raise AttributeError(f"module {module!r} has no {qualname!r} there")
-    function: Callable[..., Any] = found
+    function, modules = _loaded_function(data)
+    if any(getattr(sys.modules.get(name), "__spec__", None) is not spec for name, spec in modules):  # it was reloaded
+        _loaded_function.cache_clear()
+        function, _ = _loaded_function(data)
     return function
+
+
+@lru_cache(256)
+def _loaded_function(data: bytes) -> tuple[Callable[..., Any], list[tuple[str, Any]]]:
+    """Return a function, and the modules that it uses, by name, with their specs."""
+    name, by_value, interpreter, versions = pickle.loads(data)
+    if name is None:
+        function: Any = pickle.loads(by_value)
+    else:
+        function = _find(import_module(name[0]), name[1])
+        if function is None and not (versions and interpreter == INTERPRETER):
+            raise AttributeError(f"module {name[0]!r} has no {name[1]!r} there")
+    if interpreter == INTERPRETER:
+        check_versions(versions)
+    names = {module for module, _ in versions}
+    return function, [(name, getattr(sys.modules.get(name), "__spec__", None)) for name in names]
 
 
 def _find(module: Any, qualname: str) -> Any:
