@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 import tracemalloc
 import warnings
 import weakref
@@ -186,19 +185,6 @@ def test_nothing_is_sent_ahead_of_a_cached_task(client, tmp_path):
     observe.events = (TaskStarted,)
     DAG("d", tasks=[second]).run(DaskExecutor(client), observers=[observe])
     assert [key.partition("-")[0] for key in seen] == ["first"]
-
-
-def test_log_records_are_forwarded_by_dask_with_run_and_task(client, caplog):
-    client.forward_logging("flowkit.task")
-    try:
-        results = DAG("logged", tasks=[Task(partial(tasks.log, "a message"), name="speak")]).run(DaskExecutor(client))
-        end = time.monotonic() + 30
-        while not caplog.records and time.monotonic() < end:
-            time.sleep(0.01)
-    finally:
-        client.unforward_logging("flowkit.task")
-    (record,) = [record for record in caplog.records if record.getMessage() == "a message"]
-    assert (record.task, record.pipeline, record.run_id) == ("speak", "logged", results.run_id)
 
 
 def test_closures_lambdas_and_tasks_of_modules_run(client):

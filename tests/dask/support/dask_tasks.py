@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import time
@@ -122,10 +123,6 @@ def make_row(number, size):
 
 def pid(*_):
     return os.getpid()
-
-
-def log(text):
-    current().logger.warning("%s", text)
 
 
 class Unpicklable:
@@ -273,3 +270,19 @@ def note_start(path, x=None, *_):
     number = "" if context.element is None else f"[{context.element}]"
     with Path(path).open("a") as file:
         file.write(f"{context.task}{number}\n")
+
+
+def log_all(x=0, *_):
+    """Log with three loggers, at three levels."""
+    logging.getLogger("some.library").debug("step %d", x)
+    logging.getLogger("some.library").warning("library %d", x, extra={"size": x})
+    current().logger.error("task %d", x)
+
+
+def levels(*names):
+    return [logging.getLogger(name or None).level for name in names]
+
+
+def log_and_fail(text):
+    logging.getLogger("some.library").error(text)
+    raise ValueError(text)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 sinks: dict[str, Callable[[LogRecord, Mapping[str, Any]], object]] = {}
 """Id of a run that is recorded in this process -> function that keeps a log record, given with its attributes."""
 
+forwarders: dict[str, Callable[[LogRecord, Mapping[str, Any]], object]] = {}
+"""Id of a run in another process -> function that sends a log record there, given with its argument ``extra``."""
+
 _MAX_FRAMES = 10
 """Frames between a factory of records and the method of the logger that called it, if other factories call it."""
 
@@ -78,6 +81,8 @@ class _RecordFactory:
                         known.setdefault(attribute, value)
             if attributes:
                 keep_record(record, attributes)
+                if forwarders and (forward := forwarders.get(attributes.get("run_id", ""))) is not None:
+                    forward(record, extra or {})
         return record
 
     def _extra(self) -> Any:

@@ -26,6 +26,7 @@ from .code_versions import CodeMismatchError
 from .errors import CallFailedError, WorkerMismatchError, pack_error, summary
 from .pickling import loads_function
 from .reporter import ENDED_LATE, FAILED, RETURNED, SKIPPED, SKIPPED_IN_CALL, SUCCEEDED, reporter_of
+from .worker_logs import forwarded_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -111,6 +112,7 @@ class Invocation:
             reported.
         reports_late: whether the report that it has succeeded may wait for others: see `Reporter`.
         probe: pickle of a function that is called with the result; what it returns is reported. None if there is none.
+        logs: from `logging_of_client`; None if log records are not sent to the client.
     """
 
     __slots__ = (
@@ -121,6 +123,7 @@ class Invocation:
         "func",
         "is_cleanup",
         "is_suspect",
+        "logs",
         "probe",
         "reports_late",
         "run",
@@ -156,17 +159,18 @@ class Invocation:
         is_cleanup: bool,
         is_suspect: bool,
         probe: bytes | None,
+        logs: bytes | None,
         reports_late: bool = False,
     ) -> None:
         self.environment, self.run, self.topic, self.ticket = environment, run, topic, ticket
         self.task, self.func, self.condition, self.args = task, func, condition, args
         self.timeout, self.context, self.is_cleanup, self.is_suspect = timeout, context, is_cleanup, is_suspect
-        self.probe, self.reports_late = probe, reports_late
+        self.probe, self.logs, self.reports_late = probe, logs, reports_late
 
     def __reduce__(self) -> Any:
         first = self.environment, self.run, self.topic, self.ticket, self.task, self.func, self.condition
-        rest = self.args, self.timeout, self.context, self.is_cleanup, self.is_suspect, self.probe, self.reports_late
-        return type(self), (*first, *rest)
+        rest = self.args, self.timeout, self.context, self.is_cleanup, self.is_suspect, self.probe, self.logs
+        return type(self), (*first, *rest, self.reports_late)
 
     def __call__(self, *values: Any) -> Any:
         """Make the call on a worker; return its result, or a :class:`NoResult`.
@@ -180,7 +184,8 @@ class Invocation:
             return NoResult()
         if self.is_suspect:
             reporter.report_arrival(self)
-        return copy_context().run(self._invoke, reporter, list(values))
+        with forwarded_records(self.logs, partial(reporter.log, self)):
+            return copy_context().run(self._invoke, reporter, list(values))
 
     def _invoke(self, reporter: Reporter, values: list[Any]) -> Any:
         """Make the call in a context of its own, and report how it ends."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from distributed import KilledWorker
 
 from flowkit_core import ExecutorError, Outcome, SerializationError, TaskTimeoutError
+from flowkit_core.executors.log_transport import handle_record
 from flowkit_core.executors.submitting_lane import SubmittingLane
 from flowkit_core.runs.call import Call, fetch_and_release
 from flowkit_core.runs.exception_transport import unpack_error
@@ -30,6 +31,7 @@ from .event_hub import hub_of
 from .handle import DaskHandle
 from .start_order import StartOrder
 from .submissions import MAX_BATCH, Submissions
+from .worker_logs import logging_of_client
 from .worker_stop import WorkerStop
 
 if TYPE_CHECKING:
@@ -96,8 +98,10 @@ class DaskLane(SubmittingLane):
             ExecutorError: the client is closed, or has lost the connection.
         """
         self._connection.open(session.run)
-        order, kept = StartOrder(session.run.graph), session.run.kept
-        self._submissions = Submissions(self, self._client, self._hub.topic, session.nodes(self), order, kept)
+        run = session.run
+        order, logs = StartOrder(run.graph), logging_of_client(run.facts.run_id)
+        nodes = session.nodes(self)
+        self._submissions = Submissions(self, self._client, self._hub.topic, nodes, order, logs, run.kept)
         self._deaths = Deaths(self._client, self._submissions)
         self._worker_stop = WorkerStop(self._client, self._submissions.run, self._hub.topic, self.wake)
         self._hub.add(self._client, self._submissions.run, self._receive)
@@ -286,6 +290,9 @@ class DaskLane(SubmittingLane):
         _, ticket, kind, seconds, extra = record
         if kind == reporter.STOPPED:
             self._worker_stop.take_answer(place[0], extra)
+            return
+        if kind == reporter.LOGGED:
+            handle_record(extra, {})
             return
         submission = self._submissions.by_ticket.get(ticket)
         if submission is None:

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 if TYPE_CHECKING:
     from distributed import Worker
 
-STARTED, SUCCEEDED, FAILED, SKIPPED, SKIPPED_IN_CALL, RETURNED, STOPPED, ENDED_LATE, ARRIVED = range(9)
+STARTED, SUCCEEDED, FAILED, SKIPPED, SKIPPED_IN_CALL, RETURNED, STOPPED, ENDED_LATE, ARRIVED, LOGGED = range(10)
 """Kinds of records."""
 INTERVAL = 0.02
 """Seconds after which the start of a call is reported, if it has not ended; a success is reported at most so late."""
@@ -23,7 +23,7 @@ MAX_REPORTERS = 1000
 """Number of clients whose calls a worker keeps track of."""
 
 Record = tuple[str, int, int, float, Any]
-"""Run, ticket of the call, kind, seconds, and the notes or the reason."""
+"""Run, ticket of the call, kind, seconds, and the notes, the reason, or a packed log record."""
 
 
 class ReportedCall(Protocol):
@@ -108,6 +108,17 @@ class Reporter:
             starts_flush, self._is_flush_due = not self._is_flush_due, True
         if starts_flush:
             self._worker.loop.add_callback(self._flush)
+
+    def log(self, call: ReportedCall, record: bytes) -> None:
+        """Send a packed log record of a call with the next event, within `INTERVAL`, and its start before."""
+        key = call.run, call.ticket
+        with self._lock:
+            if (start := self._starts.pop(key, None)) is not None:
+                self._records.append(start)
+            self._records.append((*key, LOGGED, 0.0, record))
+            starts_ticking, self._is_ticking = not self._is_ticking, True
+        if starts_ticking:
+            self._worker.loop.add_callback(self._tick_later)
 
     def stop(self, run: str) -> None:
         """Start no more calls of a run, except those of clean-up tasks; report which are running."""

@@ -138,6 +138,7 @@ class Submissions:
         topic: topic of reports.
         nodes: all nodes of the lane.
         order: the order in which calls start.
+        logs: what workers need to send log records; None if they send none.
         kept: which results the run returns, and drops the others; None if it returns all.
 
     Attributes:
@@ -153,6 +154,7 @@ class Submissions:
         topic: str,
         nodes: Sequence[Node],
         order: StartOrder,
+        logs: bytes | None,
         kept: KeptResults | None = None,
     ) -> None:
         self.run = uuid4().hex
@@ -162,6 +164,7 @@ class Submissions:
         self._client = client
         self._topic = topic
         self._order = order
+        self._logs = logs
         self._tickets = count(1)
         self._deaths: Counter[NodeKey] = Counter()
         self._unsent: list[tuple[Submission, Invocation, list[TaskRef]]] = []
@@ -251,6 +254,7 @@ class Submissions:
             node.task.trigger in CLEANUP_TRIGGERS,
             deaths > 0,
             self._probe(call),
+            self._logs,
         )
         submission = Submission(call, ticket, (self._group[node.index], ticket), is_ready, deaths, self._losses)
         self.by_ticket[ticket] = self.by_node[node_id] = submission

@@ -103,7 +103,7 @@ class OutcomeReader:
         elif kind == protocol.NOT_A_WORKER:
             raise worker.not_an_interpreter("ran another program, which used flowkit")
         elif kind == protocol.LOG:
-            from .log_forwarding import handle_record
+            from flowkit_core.executors.log_transport import handle_record
 
             running = worker.held.get(ticket)
             handle_record(payload, self._run.context_of(running).attributes() if running is not None else {})

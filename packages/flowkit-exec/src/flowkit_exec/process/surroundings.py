@@ -60,7 +60,7 @@ def surroundings_of(run: Run, env: Mapping[Any, Any]) -> dict[str, Any]:
     at_start = _initial_environment.captured
     log_levels = {}
     if "logging" in sys.modules:
-        from .log_forwarding import configured_levels
+        from flowkit_core.executors.log_transport import configured_levels
 
         log_levels = configured_levels()
     return {

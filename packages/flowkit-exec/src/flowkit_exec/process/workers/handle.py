@@ -214,7 +214,7 @@ class WorkerHandle:
             if kind == protocol.WARNING:
                 handle_warning(payload)
             elif kind == protocol.LOG:
-                from flowkit_exec.process.log_forwarding import handle_record
+                from flowkit_core.executors.log_transport import handle_record
 
                 handle_record(payload, {})
 
