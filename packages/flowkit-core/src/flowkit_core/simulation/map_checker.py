@@ -246,8 +246,12 @@ class MapModel:
             return "upstream_failed", None
         for index in self.sources(node):
             state = self._ended.get(self._graph.names[index], "succeeded")
-            if state in ("failed", "upstream_failed", "cancelled") and not self.columns(node):
-                return "cancelled" if state == "cancelled" else "upstream_failed", None
+            source = self._graph.nodes[index]
+            in_chain = node.name in self.heads and self.heads.get(source.name, source) is self.heads[node.name]
+            if state in ("failed", "upstream_failed") and (in_chain or not self.columns(node)):
+                return "upstream_failed", None
+            if state == "cancelled" and not self.columns(node):
+                return "cancelled", None
         for state in ("cancelled", "upstream_failed"):
             if state in states:
                 return state, None

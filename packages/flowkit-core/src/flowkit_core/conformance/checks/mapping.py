@@ -114,18 +114,22 @@ def elements_are_retried_one_by_one(trial: Trial) -> None:
 
 @check()
 def failed_element_fails_the_task(trial: Trial) -> None:
-    """An element that fails stops the run; the exception is its own, and the notes name the element."""
+    """An element that fails stops the run; the exception is its own, and the notes name the element.
+
+    The tasks after it have a failed upstream.
+    """
     rows = Task(map_tasks.many)
     picky, after = Task(map_tasks.fail_at_five, name="picky"), Task(tasks.add_one, name="after")
-    end = Task(tasks.collect, name="end")
+    end, alert = Task(tasks.collect, name="end"), Task(tasks.collect, name="alert", trigger="one_failed")
     rows >> picky.map(label=map_tasks.label_of) >> after.map() >> end
-    error = trial.raised(tasks.OwnError, end)
+    error = trial.raised(tasks.OwnError, end, alert.after(after))
     notes = notes_of(error)
     expect("arguments of the exception", error.args, (9, "five"))
     expect_true("notes", "picky[5]" in notes and "(row 5)" in notes, "they name picky[5] and its label", notes)
     results = error.flowkit_results
-    expect("state", results.states["picky"], "failed")
-    expect_true("state of the last task", results.states["end"] != "succeeded", "it did not run", results.states)
+    states = {name: results.states[name] for name in ("picky", "after", "end", "alert")}
+    expected = {"picky": "failed", "after": "upstream_failed", "end": "upstream_failed", "alert": "succeeded"}
+    expect("states", states, expected)
     expect_true("failed", "picky[5]" in results.failed, "it has picky[5]", list(results.failed))
 
 

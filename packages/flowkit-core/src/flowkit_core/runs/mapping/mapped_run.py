@@ -591,8 +591,10 @@ class MappedNodes:
         ready: list[Node] = []
         for stage in region.stages:
             outcome = stage.outcome(run.stop_reason, input_outcome)
-            if input_outcome is not None and input_outcome.state == FAILED:  # only of the first node
-                input_outcome = Outcome(UPSTREAM_FAILED, f'upstream "{region.stages[0].node.name}" failed')
+            if type(outcome) is Outcome and outcome.state == FAILED:
+                input_outcome = Outcome(
+                    UPSTREAM_FAILED, f'upstream "{stage.node.name}" failed'
+                )  # of the nodes after it
             step = run.finish(stage.node, outcome, stage.span.seconds)
             if not isinstance(step, Retry):  # a mapped node is not called again
                 ready += [node for node in step if node not in own]
