@@ -16,6 +16,7 @@ from dask._task_spec import TaskRef
 from dask.sizeof import sizeof
 
 from flowkit_core import SerializationError
+from flowkit_core.executors.pickling_by_value import CREATE_HINT, find_unpicklable
 from flowkit_core.runs.call import Call, Ref
 from flowkit_core.runs.context_transfer import CarriedContext
 from flowkit_core.runs.handle import ListHandle
@@ -350,10 +351,8 @@ class Submissions:
             try:
                 found = self._functions[id(func)] = func, dumps_function(func)
             except Exception as error:
-                hint = "pass what it needs as arguments, or use executor='thread'"
-                raise SerializationError(
-                    node.name, "function", f"cannot be pickled ({summary(error)})", hint
-                ) from error
+                reason = find_unpicklable(func) or f"cannot be pickled ({summary(error)})"
+                raise SerializationError(node.name, "function", reason, CREATE_HINT) from error
         data = found[1]
         if references is None or len(data) <= MAX_INLINE:
             return data

@@ -17,7 +17,12 @@ from flowkit_core._checks import checked_workers
 from flowkit_core._text import short_repr
 from flowkit_core.coroutines import CoroutineType, run_coroutine
 from flowkit_core.executors.executor import check_open
-from flowkit_core.executors.pickling_by_value import dumps_by_value, is_importable
+from flowkit_core.executors.pickling_by_value import (
+    CREATE_HINT,
+    dumps_by_value,
+    find_unpicklable,
+    is_importable,
+)
 from flowkit_core.executors.submitting_lane import SubmittingLane
 from flowkit_core.failures import describe_error
 from flowkit_core.runs.context_transfer import CarriedContext
@@ -346,9 +351,8 @@ def _function_error(call: Call, error: Exception) -> SerializationError:
         reason = "is a part of the script, which the processes of the pool do not execute"
         hint = "move it to the top level of a module, or install cloudpickle, or use executor='thread'"
         return SerializationError(call.node.name, "function", reason, hint)
-    reason = f"cannot be pickled ({describe_error(error)})"
-    hint = "create what it uses in the task, or use executor='thread'"
-    return SerializationError(call.node.name, "function", reason, hint)
+    reason = find_unpicklable(call.func) or f"cannot be pickled ({describe_error(error)})"
+    return SerializationError(call.node.name, "function", reason, CREATE_HINT)
 
 
 class _Invocation:

@@ -7,12 +7,16 @@ and pickles tasks of the script by name.
 from __future__ import annotations
 
 import sys
-from functools import cache, lru_cache, singledispatch
+from functools import cache, lru_cache, partial, singledispatch
 from hashlib import sha256
 from io import BytesIO
 from threading import Lock
-from types import FunctionType
+from types import CodeType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
+
+from flowkit_core._text import escape_control_chars
+from flowkit_core.failures import describe_error
+from flowkit_core.safe_text import type_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -87,6 +91,61 @@ def is_found_by_name(value: Any) -> bool:
     for name in value.__qualname__.split("."):
         found = getattr(found, name, None)
     return found is value
+
+
+CREATE_HINT = (
+    "create it in the task, or in a function under functools.cache that the task calls, or use executor='thread'"
+)
+"""What to do about a global that cannot be pickled."""
+
+
+def find_unpicklable(function: Any) -> str:
+    """Return what a function refers to that cannot be pickled, as the end of a sentence; an empty text if unknown."""
+    seen: set[int] = set()
+    pending: list[tuple[Any, str]] = [(function, "")]
+    while pending:
+        value, user = pending.pop()
+        for name, part in _parts(value):
+            if id(part) in seen:
+                continue
+            seen.add(id(part))
+            function = getattr(part, "func", part) if type(part).__module__.startswith("flowkit_core") else part
+            if _parts(function) and not is_found_by_name(function):
+                pending.append((function, f"uses {function.__qualname__!r}, which "))
+                continue
+            try:
+                dumps_by_value(part)
+            except Exception as error:
+                described = escape_control_chars(describe_error(error))
+                return f"{user}refers to {name}, a {type_name(part)}, which cannot be pickled ({described})"
+    return ""
+
+
+def _parts(value: Any) -> list[tuple[str, Any]]:
+    """Return what a function that is sent by value refers to, each with a description."""
+    if type(value) is MethodType:
+        return [("its object", value.__self__), *_parts(value.__func__)]
+    if type(value) is partial:
+        given = [*enumerate(value.args), *value.keywords.items()]
+        return [*_parts(value.func), *((f"its argument {name!r}", part) for name, part in given)]
+    if type(value) is not FunctionType:
+        return []
+    found, names, codes = [], list[str](), [value.__code__]
+    for code in codes:  # it grows
+        names += code.co_names
+        codes += [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+    variables = value.__globals__
+    found += [(f"the global {name!r}", variables[name]) for name in dict.fromkeys(names) if name in variables]
+    for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
+        found += [(f"the variable {name!r}", part) for part in _content(cell)]
+    return [*found, *(("a default of its parameters", part) for part in value.__defaults__ or ())]
+
+
+def _content(cell: Any) -> list[Any]:
+    try:
+        return [cell.cell_contents]
+    except ValueError:  # it is empty
+        return []
 
 
 def _dumped(kind: Any, value: Any) -> bytes:

@@ -25,6 +25,7 @@ _MAKERS = frozenset(["abc", "attr._make", "collections", "dataclasses", "enum", 
 _METADATA = frozenset(["__doc__", "__firstlineno__", "__module__", "__qualname__"])
 # types of dunder attributes that users define, such as __tablename__ and __table_args__
 _PLAIN = (str, bytes, int, float, list, tuple, dict, set, frozenset)
+_NAMES_OF_GENERATED_CODE = ("__dataclass_", "_dflt_", "_HAS_DEFAULT_FACTORY")
 _OF_NAMEDTUPLES = frozenset(["_fields", "_field_defaults"])
 _OF_MODELS = ("__attrs_", "__pydantic_", "__class_vars__", "__private_attributes__", "__signature__")
 _INTERNAL = frozenset(
@@ -119,7 +120,11 @@ def _is_generated(value: Any, from_fields: bool) -> bool:
         return True
     if not isinstance(function, FunctionType):
         return False
-    text = from_fields and function.__code__.co_filename.startswith(("<string>", "<attrs generated"))
+    code = function.__code__
+    text = from_fields and (
+        code.co_filename.startswith(("<string>", "<attrs generated"))  # cloudpickle changes it
+        or any(name.startswith(_NAMES_OF_GENERATED_CODE) for name in code.co_freevars)
+    )
     return text or function.__globals__.get("__name__") in _MAKERS
 
 
