@@ -84,7 +84,7 @@ class ThreadLane:
     _watchdog_running: Lock  # held while it runs
     _is_backing_off = False  # whether the watchdog must be woken by activity
     _activity = 0  # counts events after which nodes may become ready
-    _is_open = _is_over = False
+    _is_open = _is_over = _has_worked = False
     _over_since = 0.0  # when the run was over, or cancelled
     _may_abandon = False  # whether calls are, or may have been, abandoned
     _error: BaseException | None = None  # of a helper or the watchdog, not of a task
@@ -178,6 +178,10 @@ class ThreadLane:
         except BaseException:  # Ctrl-C outside of a task
             self._run.cancel("the run was interrupted")
             raise
+        self._raise_error()
+        self._has_worked = True
+
+    def _raise_error(self) -> None:
         error, self._error = self._error, None
         try:
             if error is not None:
@@ -198,6 +202,8 @@ class ThreadLane:
                 worker.thread.join(max(0.0, until - monotonic()) if self._run.cancelled else None)
         if self._watchdog is not None:
             self._watchdog_running.acquire(timeout=JOIN_TIMEOUT)  # it runs no user code, so it ends at once
+        if self._has_worked:
+            self._raise_error()  # of a thread that has failed after `work` had returned
         if not self._run.cancelled:
             return ()
         return [node for worker in (self._leader, *self._helpers) if (node := worker.runner.node) is not None]
