@@ -11,7 +11,7 @@ from collections import Counter
 import pytest
 from durable_tasks import diamond
 
-from flowkit import DAG, StateManager, Task, UnknownRunError
+from flowkit import DAG, StateManager, Task, TaskCache, UnknownRunError
 
 
 def explain(box, run_id=None):
@@ -338,3 +338,39 @@ def test_changed_attribute_of_the_object_of_a_method_is_named(make):
                 "serial", state=state, params={"x": 1}
             )
         assert state.explain() == {"scale": 'attribute "factor" of Scaler has changed'}
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_result_of_the_same_inputs_is_compared_and_not_the_last_one(mapped):
+    def run(factor, *rows):
+        scale = Task(lambda row: [number * factor for number in row], name="scale", cache=True)
+        dag = DAG("scaled", tasks=[scale.map("row") if mapped else scale])
+        dag.run("serial", state=state, params={"row": [[row] for row in rows] if mapped else list(rows)})
+        return state.explain()["scale"].removeprefix("element 0 was called: ")
+
+    with StateManager() as state:
+        new, edited = "there is no result for its inputs" if mapped else "input 'row' has changed", "closure factor"
+        run(1, 1)
+        assert run(1, 2, 3) == new
+        assert run(2, 1).startswith(edited), "the last result is of other inputs"
+        assert run(2, 2, 3).startswith(edited), "the last result is of the same code"
+        assert run(1, 1).startswith("reused")
+        assert run(1, 4) == new, "the last result is of other code, but there are results of this code"
+        assert run(3, 5).startswith(f"{new}; {edited}")
+
+
+def test_decorated_function_names_what_has_changed_since_a_result_of_the_same_inputs():
+    state = StateManager()
+
+    def made(version):
+        return TaskCache(state, version=version)(half)
+
+    for version, number in ((1, 2), (1, 3), (2, 3)):
+        made(version)(number)
+    assert made(2).explain(2) == "version of the cache has changed"
+    assert made(2).explain(4) == "input 'number' has changed"
+    assert made(3).explain(4) == "input 'number' has changed; version of the cache has changed"
+
+
+def half(number):
+    return number / 2

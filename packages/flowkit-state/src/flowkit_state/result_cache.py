@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 MISSING: Any = object()
 _LAST = f"{CACHE_PREFIX}.last"  # prefix of the entries that describe the last result of a function, expired or not
 _KEY_RESULT = "the result of key()"
+_KEY_LABEL = "result of key()"
+_MOST_CODES = 8  # versions of the code of a function that are compared to find results of the same inputs
 _FORMAT_REPORTED = ("", "format")
 _logged_by_path: dict[str, set[tuple[str, str]]] = {}  # path of a state -> functions and subjects that were logged
 
@@ -47,13 +49,24 @@ class CallKey:
     Attributes:
         prefix: what the keys of all calls of the function begin with.
         key: the key of the entry.
+        code: the digest of the code and of what it reads.
+        inputs: the digest of the arguments, or of what `key` returns.
         components: label -> digest of everything that the key is made of.
+        codes: `code` of earlier results of the function, the newest first; `None` if they were not looked up.
     """
 
-    __slots__ = ("components", "key", "prefix")
+    __slots__ = ("code", "codes", "components", "inputs", "key", "prefix")
 
-    def __init__(self, prefix: str, key: str, components: dict[str, str]) -> None:
-        self.prefix, self.key, self.components = prefix, key, components
+    def __init__(self, prefix: str, code: str, inputs: str, components: dict[str, str]) -> None:
+        self.prefix, self.code, self.inputs, self.components = prefix, code, inputs, components
+        self.codes: list[str] | None = None
+        self.key = self.key_with(code)
+
+    def key_with(self, code: str) -> str:
+        """Return the key of the entry of the same inputs with other code."""
+        from flowkit_state.fingerprint import digest
+
+        return self.prefix + digest([code, self.inputs])
 
 
 class ResultCache:
@@ -181,9 +194,12 @@ class ResultCache:
         state, now = self.state, self._now()
         made_of = {"components": token.components}
         ttl = self._ttl if self._ttl is not None else state.default_ttl
-        last = {"key": token.key, "expires": None if ttl is None or ttl == float("inf") else now + ttl}
+        expires = None if ttl is None or ttl == float("inf") else now + ttl
         try:
             with state.batch():
+                codes = _codes(state.get(last_key(token.prefix))) if token.codes is None else token.codes
+                codes = [token.code, *(code for code in codes if code != token.code)][:_MOST_CODES]
+                last = {"key": token.key, "expires": expires, "codes": codes}
                 state.set(token.key, value, ttl=self._ttl, metadata={**made_of, "since": now})
                 state.set(last_key(token.prefix), last, ttl=float("inf"), metadata=made_of)
         except UnsupportedValueError as error:
@@ -226,7 +242,7 @@ class ResultCache:
                 )
             else:
                 parts = fingerprint.components(function, policy, own, reads=reads)
-                parts["result of key()"] = fingerprint.digest(encode(content, root=_KEY_RESULT))
+                parts[_KEY_LABEL] = fingerprint.digest(encode(content, root=_KEY_RESULT))
         except UnsupportedValueError as error:
             hint = error.hint[:1].lower() + error.hint[1:]
             if error.path.startswith(_KEY_RESULT):
@@ -248,7 +264,9 @@ class ResultCache:
             return reason
         if self._version is not None:
             parts["version of the cache"] = fingerprint.digest(encode(self._version))
-        return CallKey(prefix, prefix + fingerprint.key(parts), fingerprint.shortened(parts))
+        inputs = {label: part for label, part in parts.items() if _is_input(label)}
+        code = {label: part for label, part in parts.items() if label not in inputs}
+        return CallKey(prefix, fingerprint.key(code), fingerprint.key(inputs), fingerprint.shortened(parts))
 
     def _limits_age(self) -> bool:
         """Return whether an option limits how long results of code that reads the clock are valid."""
@@ -302,19 +320,23 @@ class ResultCache:
             )
 
     def _miss_reasons(self, call: CallKey) -> Sequence[str]:
-        """Return why there is no result: what has changed since the last result of the same function.
+        """Return why there is no result: what has changed since a result of the same inputs, or else since the last one.
 
-        If inputs have changed, there is a second text, without them.
+        If there is no result of the same inputs, there is a second text, without what has changed in the inputs.
         """
-        from flowkit_state.fingerprint import changes_by_label, is_input
+        from flowkit_state.fingerprint import changes_by_label
 
         key = last_key(call.prefix)
         try:
             last, stored = self.state.get(key), _components(self.state.get_metadata(key))
+            call.codes = _codes(last)
+            same_inputs = self._components_of_same_inputs(call)
         except StateClosedError:
             raise
         except StateError as error:
             return (str(error),)
+        if same_inputs and (changed := changes_by_label(same_inputs, call.components)):
+            return ("; ".join(changed.values()),)
         expires = last.get("expires") if type(last) is dict else None
         if last is None or not stored:
             return ("never computed before",)
@@ -322,10 +344,20 @@ class ResultCache:
         changed = changes_by_label(stored, call.components)
         if not changed:
             return ("expired" if expired else "its result was deleted",)
-        of_code = [sentence for label, sentence in changed.items() if not is_input(label)]
+        of_inputs = [sentence for label, sentence in changed.items() if _is_input(label)]
+        of_code = [sentence for label, sentence in changed.items() if not _is_input(label)]
         if expired and not of_code:
             return ("expired, or never computed with these inputs",)
-        return "; ".join(changed.values()), "; ".join(of_code) or "there is no result for its inputs"
+        if call.code in call.codes and of_inputs:  # there are results of this code, but none for these inputs
+            of_code = []
+        return "; ".join(of_inputs + of_code), "; ".join(["there is no result for its inputs", *of_code])
+
+    def _components_of_same_inputs(self, call: CallKey) -> dict[str, str]:
+        """Return the components of the newest result of the same inputs with other code; none if there is no such."""
+        for code in call.codes or ():
+            if code != call.code and (found := _components(self.state.get_metadata(call.key_with(code)))):
+                return found
+        return {}
 
     def _now(self) -> float:
         return self.state._now()
@@ -350,6 +382,19 @@ def _components(metadata: dict[str, Any] | None) -> dict[str, str]:
     if type(components) is not dict or not all(type(part) is str for item in components.items() for part in item):
         return {}
     return dict(components)
+
+
+def _codes(last: Any) -> list[str]:
+    """Return the versions of the code in the entry of the last result; none if it is missing or damaged."""
+    codes: Any = last.get("codes") if type(last) is dict else None
+    return codes if type(codes) is list and all(type(code) is str for code in codes) else []
+
+
+def _is_input(label: str) -> bool:
+    """Return whether a component is an argument of the call, or what `key` returns for the arguments."""
+    from flowkit_state.fingerprint import is_input
+
+    return is_input(label) or label == _KEY_LABEL
 
 
 def _is_silent(logger: Logger) -> bool:
