@@ -170,3 +170,27 @@ def test_error_of_a_mapped_parameter_shows_the_form_of_lists(texts, words):
     with pytest.raises(UsageError) as caught:
         parse_parameters(DAG("sweep", tasks=[Task(train).map("lr")]), texts)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("default", "text", "value"),
+    [
+        ((0.01, 0.1), "0.1,0.2", (0.1, 0.2)),
+        ([1], "3,4", [3, 4]),
+        ({1}, "[2]", {2}),
+        ((1, 0.5), "1,0.2", (1.0, 0.2)),
+        ((), "a,1", ("a", "1")),
+        ({"a": 1}, '{"b": "2"}', {"b": 2}),
+        ({"a": 1, "b": "c"}, '{"b": 2}', {"b": 2}),
+    ],
+)
+def test_items_are_converted_by_those_of_the_default(default, text, value):
+    dag = DAG("d", tasks=[Task(lambda grid=default: grid, name="t")])
+    assert parse_parameters(dag, [f"grid={text}"]) == {"grid": value}
+
+
+def test_keys_and_values_of_a_mapping_are_converted_by_its_annotation():
+    assert convert('{"1": "2"}', dict[int, int]) == {1: 2}
+    assert convert('{"a": [1]}', Mapping[str, typing.Any]) == {"a": [1]}
+    with pytest.raises(ValueError, match="invalid literal"):
+        convert('{"a": "x"}', dict[str, int])

@@ -9,7 +9,7 @@ import warnings
 
 import pytest
 
-from flowkit_core import DAG, DuplicateTaskError, FlowkitError, Task
+from flowkit_core import DAG, BindingError, DuplicateTaskError, FlowkitError, Task, task
 
 
 @contextlib.contextmanager
@@ -366,3 +366,32 @@ def test_error_of_one_run_does_not_spoil_the_next():
     with pytest.raises(DuplicateTaskError):
         build("a", "a").run("serial")
     assert build("a", "b").run("serial") == {"a": 0, "b": 0}
+
+
+def test_tasks_that_were_all_called_and_are_not_wired_are_a_warning(recwarn):
+    @task
+    def extract():
+        return [1]
+
+    @task
+    def load(rows=None):
+        return rows
+
+    load(extract())
+    DAG("called").run("serial")
+    (found,) = [str(each.message) for each in recwarn]
+    assert found.startswith("DAG 'called' runs extract, load again, which were called before")
+
+
+def test_error_for_an_open_parameter_says_that_the_task_was_called():
+    @task
+    def extract():
+        return [1]
+
+    @task
+    def load(rows):
+        return rows
+
+    load(extract())
+    with pytest.raises(BindingError, match=r"'load' was called, which runs it and wires nothing"):
+        DAG("called", tasks=[load]).run("serial")

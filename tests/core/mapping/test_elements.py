@@ -84,12 +84,15 @@ def test_values_that_cannot_be_mapped(value):
     assert str(copied) == str(raised.value)
 
 
+WHOLE = "; or, if each call takes the whole value, name the other parameters in map(...)"
+
+
 @pytest.mark.parametrize(
     ("value", "fix"),
     [
         (None, "in task 'rows', return a list, a generator or another iterable; is a return statement missing?"),
-        (5, "in task 'rows', return a list, a generator or another iterable"),
-        ("text", "in task 'rows', return a list, such as [...] or text.splitlines()"),
+        (5, "in task 'rows', return a list, a generator or another iterable" + WHOLE),
+        ("text", "in task 'rows', return a list, such as [...] or text.splitlines()" + WHOLE),
     ],
 )
 def test_task_that_returned_what_cannot_be_mapped_is_named(value, fix):

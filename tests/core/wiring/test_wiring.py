@@ -348,3 +348,21 @@ def test_upstreams_are_in_order_of_declaration_in_whatever_order_edges_were_decl
     assert [graph.names[index] for index in graph["e"].upstream] == ["c", "b", "a"]
     assert [graph.names[index] for index in graph["d"].upstream] == ["a", "c"]
     assert [node.name for node in graph["c"].downstream] == ["d", "e"]
+
+
+@pytest.mark.parametrize(
+    ("wire", "count"),
+    [
+        (lambda a, b: a >> [] >> b, 1),
+        (lambda a, b: a >> [] >> [b], 1),
+        (lambda a, b: Group([]) >> b, 1),
+        (lambda a, b: [] >> b, 0),
+        (lambda a, b: a >> [], 0),
+        (lambda a, b: b.after(a, []), 0),
+    ],
+)
+def test_empty_list_between_two_operators_is_a_warning(recwarn, wire, count):
+    """A list beside one operator may be empty, as in code that wires tasks of a table."""
+    wire(Task(lambda: 1, name="a"), Task(lambda *rows: rows, name="b"))
+    found = [str(each.message) for each in recwarn]
+    assert ["so nothing connects the tasks before it with 'b'" in text for text in found] == [True] * count

@@ -189,7 +189,7 @@ class DiscoveryError(FlowkitError, RuntimeError):
         return (
             f"cannot find the tasks of DAG {pipeline!r}: it was created in {function}, which has made no tasks and is "
             f"part of {maker}(); {maker}() has made tasks or pipelines, but its call is not on the stack here (it has "
-            f"returned, or runs in another thread): name the tasks, DAG({pipeline!r}, tasks=[...])"
+            f"returned, or runs in another thread or event-loop task): name the tasks, DAG({pipeline!r}, tasks=[...])"
         )
 
 

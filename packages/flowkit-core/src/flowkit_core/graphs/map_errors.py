@@ -135,4 +135,6 @@ def mapping_error(task: str, parameter: str, value: object, source: str | None =
         return None
     if source is not None:
         fix = f"in task {source!r}, {fix}"
+        if value is not None:
+            fix += "; or, if each call takes the whole value, name the other parameters in map(...)"
     return MappingTypeError(task, parameter, kind.__name__, short_repr(value), reason, fix)

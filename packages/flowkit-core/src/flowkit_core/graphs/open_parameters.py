@@ -190,7 +190,10 @@ def _missing(
     if upstream:
         use = f"nothing upstream is named that{guess}; it can use: {listed(upstream)}"
     else:
-        use = f"it has no upstream{guess}"
+        called = (
+            f" ({task!r} was called, which runs it and wires nothing)" if getattr(node.task, "_was_called", 0) else ""
+        )
+        use = f"it has no upstream{called}{guess}"
     return BindingError(
         f"task {task!r} takes {parameter!r}, but {use}; its signature is {task}{parameters}: "
         f"{advice}, give the parameter a default, or pass run(params={{{parameter!r}: ...}})",

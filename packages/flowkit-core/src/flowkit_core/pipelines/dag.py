@@ -8,11 +8,13 @@ from _thread import get_ident
 from flowkit_core._stack_frames import module_name
 from flowkit_core._text import escape_control_chars, short_repr
 from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core._warnings import warn as issue_warning
 from flowkit_core.graphs.gc_disabled import GCDisabled
 from flowkit_core.graphs.graph import Graph
 
 from . import discovery
 from .calls import scope_of, settle
+from .discovery_warnings import only_called
 from .edge_view import map_requests
 from .edges import METHODS
 from .frames import CO_GENERATORS, is_constructor_of, user_frame
@@ -208,6 +210,8 @@ class DAG(Pipeline):
             self._warned |= not is_check
             if self._tasks is None and block is None and upstream:
                 where.warn_of_imported(self.name, upstream)
+                if len(upstream) > 1 and all(task._was_called for task in upstream) and not any(upstream.values()):
+                    issue_warning(only_called(self.name, list(upstream)), "discovery")
             where.warn_of_edges_elsewhere(self.name, upstream, view)
         if not upstream and self._tasks is None and block is None and (is_check or not self._is_empty):
             where.warn_of_nothing(self.name)

@@ -31,6 +31,7 @@ class DirectCalls(Generic[P, R_co]):
         retry: RetryPolicy
         timeout: float | None
     _used = False
+    _was_called = False
     _warned_of_iterator = False
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
@@ -42,7 +43,7 @@ class DirectCalls(Generic[P, R_co]):
         Raises:
             Exception: the exception of the last attempt, the same object.
         """
-        self._used = wiring.task_was_called = True
+        self._used = self._was_called = wiring.task_was_called = True
         if (
             self.retry.retries
             and not self._warned_of_iterator

@@ -19,6 +19,15 @@ def imported_only(pipeline: str, module: str, task: Any) -> str:
     )
 
 
+def only_called(pipeline: str, tasks: Sequence[Any]) -> str:
+    """Return the warning of tasks that were all called directly, and of which none takes the result of another."""
+    return (
+        f"DAG {pipeline!r} runs {_listed(tasks)} again, which were called before, and no edges connect them: a call, "
+        f"as in load(extract()), runs the tasks at once and wires nothing: write extract >> load, or, if they are to "
+        f"run independently, DAG({pipeline!r}, tasks=[...])"
+    )
+
+
 def no_tasks(pipeline: str, where: str, advice: str) -> str:
     """Return the warning that discovery has found no tasks.
 

@@ -155,6 +155,13 @@ class Group(tuple[Vertex, ...]):
     def __rshift__(self, other: Iterable[Vertex]) -> Group: ...
     def __rshift__(self, other: Vertex | Iterable[Vertex]) -> Vertex | Group:
         downstream = (other,) if isinstance(other, Vertex) else Group(other)
+        if not self:
+            after = ", ".join(repr(getattr(each, "name", "?")) for each in downstream) or "what follows"
+            warn(
+                f"a list between two '>>' is empty, so nothing connects the tasks before it with {after}: where it may "
+                f"be empty, wire them with each other as well, finish.after(start); to call a task for each item of "
+                f"a result, write rows >> parse.map()"
+            )
         _wire(self, downstream, sys._getframe(1))
         return other if isinstance(other, Vertex) else downstream  # type: ignore[return-value]
 

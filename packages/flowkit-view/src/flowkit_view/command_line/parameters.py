@@ -102,9 +102,9 @@ def _convert_parameter(name: str, text: str, parameter: OpenParameter, *, is_map
     """Return the value of a parameter; of a mapped one, a list of elements, which have the annotation."""
     annotation, default = parameter.annotation, parameter.default
     if is_mapped and annotation is None and isinstance(default, (list, tuple)) and default:
-        annotation = type(default[0])
+        annotation = _common_type(default)
     elif annotation is None and not parameter.required and default is not None and not is_mapped:
-        annotation = type(default)
+        annotation = _type_of(default)
     try:
         return _convert_collection(text, list, (annotation,)) if is_mapped else convert(text, annotation)
     except (ValueError, ArithmeticError, LookupError, TypeError) as error:
@@ -115,6 +115,25 @@ def _convert_parameter(name: str, text: str, parameter: OpenParameter, *, is_map
             what = f"is not a list of {kind or annotation or 'values'}, over which {parameter.mapped[0]!r} is mapped"
             raise UsageError(f"-p {name}={text!r} {what}: {error}; write a,b or JSON, [1, 2]") from None
         raise UsageError(f"-p {name}={text!r} is not of type {kind or annotation}: {error}") from None
+
+
+def _type_of(default: Any) -> Any:
+    """Return the type of a default; of a collection also that of its items, such as `list[float]`."""
+    kind: Any = type(default)
+    if kind not in (list, tuple, set, frozenset, dict):
+        return kind
+    found: list[Any] = [_common_type(default), *([_common_type(default.values())] if kind is dict else [])]
+    if None in found:
+        return kind
+    return kind[*found, ...] if kind is tuple else kind[*found]
+
+
+def _common_type(items: Iterable[Any]) -> Any:
+    """Return the type of items that a text can be converted to; None if they have no common one."""
+    kinds = {type(item) for item in items}
+    if kinds == {int, float}:
+        return float
+    return kinds.pop() if len(kinds) == 1 and kinds <= {bool, timedelta, *_SIMPLE} else None
 
 
 class UnsupportedAnnotationError(TypeError):
@@ -159,7 +178,8 @@ def convert(text: str, annotation: Any) -> Any:
         value = json.loads(text)
         if not isinstance(value, dict):
             raise ValueError('write JSON, as in {"key": 1}')
-        return value
+        key_type, item_type = arguments if len(arguments) == 2 else (None, None)
+        return {_convert_item(key, key_type): _convert_item(item, item_type) for key, item in value.items()}
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return _convert_enum(text, kind)
     raise UnsupportedAnnotationError(
@@ -260,4 +280,6 @@ def _convert_collection(text: str, kind: Any, arguments: tuple[Any, ...]) -> Any
 
 def _convert_item(item: Any, annotation: Any) -> Any:
     """Convert an item of a collection: a text as above, and a number of JSON as it is written."""
-    return convert(item if isinstance(item, str) else json.dumps(item), annotation) if annotation else item
+    if annotation in (None, Any, object):
+        return item
+    return convert(item if isinstance(item, str) else json.dumps(item), annotation)
