@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 NUMBERS = """
@@ -36,6 +38,13 @@ def test_run_prints_the_first_failure(dropped, flowkit):
     assert answer.code == 0
     assert f"halves: 2 of 5 elements failed; the first is halves[3]: {ERROR}" in answer.out
     assert "elements" not in flowkit("run", "pipeline", "-q", "-p", "zeros=0").out
+
+
+@pytest.mark.parametrize("options", [[], ["--state", "quiet.db"]])
+def test_quiet_run_does_not_print_elements_that_are_left_out(folder, flowkit, monkeypatch, options):
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    (folder / "pipeline.py").write_text(NUMBERS)
+    assert flowkit("run", "pipeline", "-q", "-p", "zeros=2", *options).err == ""
 
 
 def test_run_of_failed_task_prints_its_error(dropped, flowkit, folder):

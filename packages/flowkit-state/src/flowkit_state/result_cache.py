@@ -320,7 +320,7 @@ class ResultCache:
             )
 
     def _miss_reasons(self, call: CallKey) -> Sequence[str]:
-        """Return why there is no result: what has changed since a result of the same inputs, or else since the last one.
+        """Return why there is no result: what has changed since a result of the same inputs, or the last one.
 
         If there is no result of the same inputs, there is a second text, without what has changed in the inputs.
         """

@@ -250,7 +250,8 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="seconds that the run may take")
     _add_file(parser.add_argument("--report", metavar="FILE", help="write a report of the run, such as run.html"))
     parser.add_argument("--watch", action="store_true", help="show the progress of the run on standard error")
-    parser.add_argument("-q", "--quiet", action="store_true", help="do not log")
+    quiet = "do not log, and print no failures while the run goes on"
+    parser.add_argument("-q", "--quiet", action="store_true", help=quiet)
 
 
 def _add_records(parser: argparse.ArgumentParser) -> None:

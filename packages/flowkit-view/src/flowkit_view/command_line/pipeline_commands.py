@@ -92,7 +92,10 @@ def _execute(
     pipeline: Pipeline, options: Namespace, arguments: dict[str, Any]
 ) -> tuple[dict[str, Any], int, BaseException | None]:
     """Run a pipeline; return the JSON object of the run, the exit code, and the exception."""
-    if not options.quiet:
+    logger, discarding = logging.getLogger("flowkit"), _Discarding()
+    if options.quiet:
+        logger.addHandler(discarding)
+    else:
         _configure_logging()
     if options.report is not None and not os.path.isdir(os.path.dirname(os.path.abspath(options.report))):
         raise UsageError(f"--report {options.report!r} is in a folder that does not exist")
@@ -122,9 +125,18 @@ def _execute(
         if found is None or (isinstance(error, SystemExit) and not found.failed):  # nothing ran, or no task raised it
             raise
         failure, results = error, found
+    finally:
+        logger.removeHandler(discarding)
     code = SUCCEEDED if failure is None else FAILED
     seconds, resumes = _recorded_end(arguments["state"], results.run_id) or (ends[0] if ends else 0.0, 0)
     return results_object(results, pipeline.name, failure, seconds, resumes), code, failure
+
+
+class _Discarding(logging.Handler):
+    """Handler that prints nothing. A run prints its failures itself where no handler takes them."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Do nothing."""
 
 
 class _EndObserver:
