@@ -108,7 +108,7 @@ def test_scheduler_that_dies_before_results_are_fetched_fails_their_tasks(lonely
 def test_function_that_cannot_be_pickled_fails_its_task(client):
     lock = threading.Lock()
     locked = Task(lambda: lock.locked(), name="locked", retries=3, delay=0)
-    with pytest.raises(SerializationError, match="task 'locked': its function cannot be pickled"):
+    with pytest.raises(SerializationError, match="task 'locked': its function refers to the variable 'lock', a lock"):
         DAG("d", tasks=[locked]).run(DaskExecutor(client))
     (problem,) = DAG("d", tasks=[locked]).check(executor=DaskExecutor(client))
     assert "locked" in str(problem)

@@ -286,3 +286,44 @@ def levels(*names):
 def log_and_fail(text):
     logging.getLogger("some.library").error(text)
     raise ValueError(text)
+
+
+class PairError(Exception):
+    """Pickle calls its ``__init__`` with one argument."""
+
+    def __init__(self, one, other):
+        super().__init__(f"{one} and {other}")
+        self.pair = one, other
+
+
+def fail_with_pair_if_odd(x):
+    if x % 2:
+        raise PairError(x, "odd")
+    return x
+
+
+def pair_error(*_):
+    return PairError("a", "b")
+
+
+def pairs_of(items):
+    return [getattr(item, "pair", item) for item in items]
+
+
+def pair_of(item):
+    return getattr(item, "pair", item)
+
+
+def numbers(count):
+    return list(range(count))
+
+
+def add_in_place(arrays):
+    arrays[0] += 1
+    return float(arrays[0].sum())
+
+
+def array_list(size):
+    import numpy as np
+
+    return [np.zeros(size), "text"]

@@ -7,7 +7,8 @@
 * `deaths`: calls whose workers have died.
 * `calls`: one call, as a worker makes it. `blocks`: the calls of a block of elements.
 * `code_versions`: compares the modules of the user on workers with those of the client.
-* `pickling`: pickles of functions and arguments. `errors`: exceptions that pass from workers to the client.
+* `pickling`: pickles of functions and arguments. `envelope`: collections that are sent as one pickle.
+* `errors`: exceptions that pass from workers to the client.
 * `reporter`: what a worker reports of its calls. `event_hub`: passes the reports to the lanes.
 * `worker_logs`: sends log records of tasks to the client.
 * `worker_stop`: has workers start no more calls of a run that stops.

@@ -23,6 +23,7 @@ from flowkit_core.runs.states import SKIPPED as SKIPPED_STATE
 from flowkit_core.runs.time_limit import Abandonment, TimeLimit, call_in_time
 
 from .code_versions import CodeMismatchError
+from .envelope import enclosed, opened
 from .errors import CallFailedError, WorkerMismatchError, pack_error, summary
 from .pickling import loads_function
 from .reporter import ENDED_LATE, FAILED, RETURNED, SKIPPED, SKIPPED_IN_CALL, SUCCEEDED, reporter_of
@@ -185,7 +186,7 @@ class Invocation:
         if self.is_suspect:
             reporter.report_arrival(self)
         with forwarded_records(self.logs, partial(reporter.log, self)):
-            return copy_context().run(self._invoke, reporter, list(values))
+            return copy_context().run(self._invoke, reporter, [opened(value) for value in values])
 
     def _invoke(self, reporter: Reporter, values: list[Any]) -> Any:
         """Make the call in a context of its own, and report how it ends."""
@@ -220,7 +221,7 @@ class Invocation:
             return self._end(reporter, outcome, seconds, notes | made, is_started=True)
         answer = None if self.probe is None else _answer(self.probe, value)
         reporter.end(self, SUCCEEDED, seconds, _packed(notes | made, answer))
-        return value
+        return enclosed(value)
 
     def _load(self, values: list[Any]) -> tuple[Callable[..., Any], Condition | None, CarriedContext]:
         """Return the function with its arguments, the condition, and the context.
@@ -333,7 +334,7 @@ def check_result(task: str, value: Any) -> None:
     try:
         if sizeof(value) > MAX_CHECKED:
             return
-        serialize(value, on_error="raise")
+        serialize(enclosed(value), on_error="raise")
     except Exception as error:
         reason = f"is a {type(value).__name__}, which cannot be pickled ({summary(error)})"
         raise SerializationError(task, "result", reason, "return plain data, or use executor='thread'") from None

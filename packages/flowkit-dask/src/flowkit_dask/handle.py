@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from flowkit_core import SerializationError
 from flowkit_core._text import escape_control_chars
 
+from .envelope import opened
 from .errors import summary
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class DaskHandle:
 
     def keep(self, value: Any) -> None:
         """Keep the value for :meth:`fetch`, which drops it unless the run returns it."""
-        self._value = value
+        self._value = opened(value)
 
     def fetch(self) -> Any:
         """Return the value.
@@ -73,7 +74,7 @@ class DaskHandle:
         if value is not _NOT_FETCHED:
             return value
         try:
-            return self.lane.gather([self.future])[0]
+            return opened(self.lane.gather([self.future])[0])
         except (TypeError, AttributeError, ImportError, ValueError) as error:
             hint = "return plain data, or a class that can be imported here"
             reason = f"could not be brought from the cluster ({summary(error)})"

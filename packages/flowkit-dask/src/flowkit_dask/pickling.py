@@ -6,12 +6,14 @@ import pickle
 import sys
 from functools import lru_cache
 from importlib import import_module
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
 from flowkit_core import Task
 from flowkit_core.executors.pickling_by_value import dumps_by_value, is_importable
+from flowkit_core.runs.exception_transport import reduce_error
 
 from .code_versions import INTERPRETER, check_versions, versions_of
 
@@ -21,17 +23,35 @@ if TYPE_CHECKING:
 PROTOCOL = 5
 
 
-def dumps(value: Any) -> bytes:
+class _Pickler(pickle.Pickler):
+    """Pickles exceptions that are values, also those that pickle cannot load."""
+
+    def reducer_override(self, value: Any) -> Any:
+        """Return how a value is pickled, or NotImplemented for the default."""
+        return reduce_error(value, dumps) if isinstance(value, BaseException) else NotImplemented
+
+
+def dumps(value: Any, buffers: list[pickle.PickleBuffer] | None = None) -> bytes:
     """Return the pickle of a value, by value where a worker could not import it by name.
+
+    Args:
+        value: the value.
+        buffers: receives the buffers of arrays; None means that they are a part of the pickle.
 
     Raises:
         Exception: the value cannot be pickled.
     """
-    try:
-        data = pickle.dumps(value, PROTOCOL)
-    except Exception:
-        return dumps_by_value(value)
-    return dumps_by_value(value) if b"__main__" in data or cloudpickle.list_registry_pickle_by_value() else data
+    if not cloudpickle.list_registry_pickle_by_value():
+        file = BytesIO()
+        try:
+            _Pickler(file, PROTOCOL, buffer_callback=None if buffers is None else buffers.append).dump(value)
+            if b"__main__" not in (data := file.getvalue()):
+                return data
+        except Exception:  # by value, perhaps
+            del file
+        if buffers is not None:
+            buffers.clear()
+    return dumps_by_value(value, buffers)
 
 
 def dumps_function(func: Callable[..., Any]) -> bytes:

@@ -26,6 +26,7 @@ from flowkit_core.runs.states import CLEANUP_TRIGGERS
 
 from .blocks import BlockInvocation, packed
 from .calls import MAX_INLINE, Invocation, Slot, SlotList, condition_is_true, is_large, own_environment
+from .envelope import enclosed
 from .errors import summary
 from .handle import DaskHandle
 from .pickling import dumps, dumps_function
@@ -383,7 +384,7 @@ class Submissions:
         """Send a value to the cluster, once for all calls if these share it; return its key."""
         found = self._scattered.get(id(value)) if is_shared else None
         if found is None:
-            (future,) = self._client.scatter([value], hash=False)
+            (future,) = self._client.scatter([enclosed(value)], hash=False)
             found = value, future
             if is_shared:
                 self._scattered[id(value)] = found

@@ -16,24 +16,30 @@ from typing import TYPE_CHECKING, Any
 
 from flowkit_core._text import escape_control_chars
 from flowkit_core.failures import describe_error
+from flowkit_core.runs.exception_transport import reduce_error
 from flowkit_core.safe_text import type_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pickle import PickleBuffer
 
 PICKLE_PROTOCOL = 5
 _MAIN_NAMES = ("__main__", "__mp_main__")
 _CachedFunction = type(lru_cache(len))
 
 
-def dumps_by_value(value: Any) -> bytes:
+def dumps_by_value(value: Any, buffers: list[PickleBuffer] | None = None) -> bytes:
     """Return the pickle of a value, by value where another process could not import it by name.
+
+    Args:
+        value: the value.
+        buffers: receives the buffers of arrays; None means that they are a part of the pickle.
 
     Raises:
         ModuleNotFoundError: cloudpickle is not installed.
         Exception: the value cannot be pickled.
     """
-    return _dumped(pickler_by_value(), value)
+    return _dumped(pickler_by_value(), value, None if buffers is None else buffers.append)
 
 
 @cache
@@ -61,6 +67,10 @@ def pickler_by_value() -> Any:
                 registry = getattr(value, "registry", None)
                 if registry is not None and hasattr(value, "dispatch") and not is_found_by_name(value):
                     return _restore_dispatcher, (value.__wrapped__, list(registry.items()))
+            elif isinstance(value, BaseException):
+                reduced = reduce_error(value, dumps_by_value)
+                if reduced is not NotImplemented:
+                    return reduced
             elif isinstance(value, Task) and not is_importable(value.__module__):
                 return value.reduce_by_value()
             return super().reducer_override(value)
@@ -148,9 +158,9 @@ def _content(cell: Any) -> list[Any]:
         return []
 
 
-def _dumped(kind: Any, value: Any) -> bytes:
+def _dumped(kind: Any, value: Any, buffer_callback: Callable[[PickleBuffer], None] | None = None) -> bytes:
     file = BytesIO()
-    kind(file, PICKLE_PROTOCOL).dump(value)
+    kind(file, PICKLE_PROTOCOL, buffer_callback=buffer_callback).dump(value)
     return file.getvalue()
 
 

@@ -119,6 +119,23 @@ def pack_error(
         return pickle.dumps([_PackedError()], PICKLE_PROTOCOL)
 
 
+def reduce_error(error: BaseException, dumps: Dumps = dumps_by_name) -> Any:
+    """Return what ``reducer_override()`` of a pickler returns for an exception that is a value.
+
+    It is NotImplemented for an exception that pickle can load; others are packed as those that tasks raise.
+
+    Args:
+        error: the exception.
+        dumps: see :func:`pack_error`.
+    """
+    kind, args = type(error), _get(BaseException, "args", error)
+    module = _get(type, "__module__", kind)
+    if module == "builtins" and not issubclass(kind, BaseExceptionGroup):
+        return NotImplemented
+    plain = _pickled_if(error, lambda other: type(other) is kind and len(other.args) == len(args), dumps_by_name)
+    return NotImplemented if plain is not None else (unpack_error, (pack_error(error, dumps=dumps), "an earlier one"))
+
+
 def _pack(error: BaseException, dumps: Dumps, find_facts: Callable[[BaseException], Any]) -> bytes:
     found, seen = [error], {id(error)}
     for one in found:  # breadth first; it grows
