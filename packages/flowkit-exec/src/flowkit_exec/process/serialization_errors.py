@@ -73,7 +73,8 @@ def transfer_error(node: Node, part: str, value_type: str, reason: str) -> Seria
             node.name,
             part,
             f"could not be unpickled in the worker ({reason})",
-            "pass plain data, or a class that workers can import",
+            "pass plain data, or a class that workers can import and whose objects pickle can load (an exception whose "
+            "__init__() takes other arguments than its args needs a method __reduce__())",
         )
     hint = "define it at the top level of a module, or of the script before its first run()"
     if part == "script":
