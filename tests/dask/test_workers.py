@@ -1,4 +1,4 @@
-"""Workers that cannot run tasks: with other versions, or without a module."""
+"""Workers that cannot run tasks: with other versions, or without a module. Annotations that name workers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import dask
 import dask_tasks as tasks
 import pytest
 
@@ -82,3 +83,14 @@ def test_module_that_workers_lack_is_named(cluster, tmp_path, by_value):
             "SerializationError task 'work': its function needs the module 'only_here', which the worker" in done.stdout
         )
         assert "client.upload_file('only_here.py')" in done.stdout
+
+
+@pytest.mark.parametrize("options", [{}, {"timeout": 60}])
+def test_annotations_apply_to_all_tasks_of_a_run(client, options):
+    """Also if another thread than the one that called run() sends the tasks."""
+    worker, pid = next(iter(client.run(tasks.pid).items()))
+    first, rest = Task(tasks.pid, name="first"), [Task(tasks.pid, name=f"t{number}") for number in range(20)]
+    first >> rest
+    with dask.annotate(workers=[worker]):
+        results = DAG("d", tasks=rest).run(DaskExecutor(client), **options)
+    assert set(results.values()) == {pid}

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
-from flowkit_core import Task, current
+from flowkit_core import DAG, Task, current
+from flowkit_dask import DaskExecutor
 
 
 class Bytes(bytearray):
@@ -327,3 +328,9 @@ def array_list(size):
     import numpy as np
 
     return [np.zeros(size), "text"]
+
+
+def run_inside(address):
+    """Run a pipeline on the cluster that runs this task."""
+    executor = "dask" if address is None else DaskExecutor(address)
+    return DAG("inner", tasks=[Task(one)]).run(executor, timeout=30)["one"]

@@ -10,7 +10,7 @@ from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from distributed import KilledWorker
+from distributed import KilledWorker, secede
 
 from flowkit_core import ExecutorError
 from flowkit_core._warnings import safe_warn
@@ -175,3 +175,15 @@ class Connection:
                 )
             self.check()
             self.check_workers()
+
+
+def leave_pool() -> bool:
+    """Let the worker start another task, if the calling thread runs one of Dask; return whether it must rejoin.
+
+    Otherwise a run inside of a task would wait for the thread of this task.
+    """
+    try:
+        secede()
+    except (ValueError, AttributeError, KeyError):  # no worker; a thread that is not of its pool; it has left already
+        return False
+    return True

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from threading import Lock
+from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
+from weakref import finalize
+
+import dask
 
 from flowkit_core import ExecutorError, SerializationError
 from flowkit_core._checks import checked_workers
@@ -36,9 +39,10 @@ class DaskExecutor:
     Args:
         cluster: the address of a scheduler, such as ``"tcp://scheduler:8786"``; or a ``distributed.Client``, which is
             not closed by this executor; or a cluster object, such as a ``LocalCluster``. None means the current client,
-            if there is one; else worker processes on this machine, which end with this executor.
+            if there is one; else the scheduler that the variable ``DASK_SCHEDULER_ADDRESS``, or the configuration of
+            Dask, names; else worker processes on this machine, which end with this executor.
         max_workers: number of worker processes that are started on this machine, at least 1; None means one per
-            processor. Only with ``cluster=None``; without effect if there is a current client.
+            processor. Only with ``cluster=None``; without effect if there is a client or a scheduler.
 
     Raises:
         TypeError: ``cluster`` is none of these, or an asynchronous client.
@@ -68,6 +72,7 @@ class DaskExecutor:
         self._local: LocalWorkers | None = None
         self._owns_client = False
         self._closed = False
+        self._finalizer: finalize[..., DaskExecutor] | None = None
         self._lock = Lock()
 
     def execute(self, run: Run) -> None:
@@ -103,10 +108,9 @@ class DaskExecutor:
             self._closed = True
             client, self._client = self._client, None
             local, self._local = self._local, None
-        if client is not None and self._owns_client:
-            client.close(timeout=2)
-        if local is not None:
-            local.close()
+            if self._finalizer is not None:
+                self._finalizer.detach()
+        _close(client if self._owns_client else None, local)
 
     def _connect(self) -> Client:
         """Return the client, at first a new one if none was given."""
@@ -126,8 +130,10 @@ class DaskExecutor:
         self._close_local()  # of a client that was closed
         if cluster is None:
             try:
-                return get_client()
+                return _checked_client(get_client(), "run('dask') has found")
             except ValueError:  # there is none
+                cluster = dask.config.get("scheduler-address", None)
+            if cluster is None:
                 from .local_cluster import LocalWorkers
 
                 self._local = LocalWorkers(self._max_workers)
@@ -146,6 +152,10 @@ class DaskExecutor:
                 f"the scheduler is running and has the same version of distributed"
             ) from error
         self._owns_client = True
+        if self._finalizer is not None:
+            self._finalizer.detach()
+        self._finalizer = finalize(self, _close_later, client, self._local)
+        self._finalizer.atexit = False  # the process ends both
         return client
 
     def _close_local(self) -> None:
@@ -163,6 +173,18 @@ class DaskExecutor:
         return f"DaskExecutor({'' if self._cluster is None else short_repr(self._cluster)})"
 
 
+def _close(client: Client | None, local: LocalWorkers | None) -> None:
+    if client is not None:
+        client.close(timeout=2)
+    if local is not None:
+        local.close()
+
+
+def _close_later(client: Client | None, local: LocalWorkers | None) -> None:
+    """Close a client and workers whose executor is garbage; any thread may call this, also one that must not wait."""
+    Thread(target=_close, args=(client, local), name="flowkit-dask-close", daemon=True).start()
+
+
 def _checked_cluster(cluster: Any) -> Any:
     """Return the argument ``cluster``.
 
@@ -172,12 +194,7 @@ def _checked_cluster(cluster: Any) -> Any:
     from distributed import Client
 
     if isinstance(cluster, Client):
-        if cluster.asynchronous:
-            raise TypeError(
-                "DaskExecutor(...) got a Client(asynchronous=True), which a run cannot use: pass the address of its "
-                "scheduler"
-            )
-        return cluster
+        return _checked_client(cluster, "DaskExecutor(...) got")
     is_cluster = hasattr(cluster, "scheduler_address") and not isinstance(cluster, type)
     if cluster is None or (isinstance(cluster, str) and cluster) or is_cluster:
         return cluster
@@ -186,3 +203,17 @@ def _checked_cluster(cluster: Any) -> Any:
         f"DaskExecutor(...) got {short_repr(cluster)}, but needs the address of a scheduler such as "
         f"'tcp://scheduler:8786', a distributed.Client, a cluster, or nothing{hint}"
     )
+
+
+def _checked_client(client: Client, what: str) -> Client:
+    """Return a client that was passed or found.
+
+    Raises:
+        TypeError: it is asynchronous here.
+    """
+    if client.asynchronous:
+        raise TypeError(
+            f"{what} a Client(asynchronous=True), whose event loop the run would block: write await dag.arun(...), or "
+            f"pass the address of its scheduler"
+        )
+    return client

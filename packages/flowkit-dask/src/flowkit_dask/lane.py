@@ -10,7 +10,7 @@ import pickle
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from distributed import KilledWorker
+from distributed import KilledWorker, rejoin
 
 from flowkit_core import ExecutorError, Outcome, SerializationError, TaskTimeoutError
 from flowkit_core.executors.log_transport import handle_record
@@ -24,7 +24,7 @@ from flowkit_core.runs.states import CANCELLED, FAILED, SKIPPED, SUCCEEDED, Phas
 from . import reporter
 from .blocks import BLOCK_SECONDS, unpacked
 from .calls import NoResult
-from .connection import CHECK_INTERVAL, Connection
+from .connection import CHECK_INTERVAL, Connection, leave_pool
 from .deaths import Deaths
 from .errors import CallFailedError, WorkerMismatchError, summary
 from .event_hub import hub_of
@@ -70,6 +70,7 @@ class DaskLane(SubmittingLane):
         super().__init__()
         self._client = client
         self._connection = Connection(client)
+        self._has_left_pool = False  # whether the run is inside a task of Dask, whose thread another task may take
         self._was_heard = False  # whether workers have reported anything since the last check
         self._hub = hub_of(client)
         self._must_withdraw = self._must_end = False  # calls that have not started, and those that are running
@@ -97,6 +98,7 @@ class DaskLane(SubmittingLane):
         Raises:
             ExecutorError: the client is closed, or has lost the connection.
         """
+        self._has_left_pool = leave_pool()
         self._connection.open(session.run)
         run = session.run
         order, logs = StartOrder(run.graph), logging_of_client(run.facts.run_id)
@@ -109,6 +111,8 @@ class DaskLane(SubmittingLane):
 
     def close(self) -> Sequence[Node]:
         """Have the cluster forget all calls; return the nodes whose calls are running."""
+        if self._has_left_pool:
+            rejoin()
         if not hasattr(self, "_submissions"):
             return ()
         run, submissions = self.session.run, self._submissions

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dask import annotate
 from dask._expr import LLGExpr
 from distributed.spans import SpanMetadata
 
@@ -72,7 +73,11 @@ def _places(graph: Graph) -> list[int]:
 
 
 def send_graph(
-    client: Client, graph: Mapping[Key, Any], places: Mapping[Key, float], priorities: Mapping[Key, int]
+    client: Client,
+    graph: Mapping[Key, Any],
+    places: Mapping[Key, float],
+    priorities: Mapping[Key, int],
+    annotations: Mapping[str, Any],
 ) -> Mapping[Key, Future[Any]]:
     """Send tasks of Dask to the scheduler, and return their futures.
 
@@ -83,13 +88,15 @@ def send_graph(
         graph: the tasks.
         places: their places.
         priorities: their priorities, which Dask compares first, also with those of other clients.
+        annotations: from ``dask.annotate()``.
     """
-    futures: Mapping[Key, Future[Any]] = client._graph_to_futures(
-        LLGExpr(graph),
-        list(graph),
-        SpanMetadata(collections=[{"type": "low-level-graph"}]),
-        internal_priority=dict(places),
-        user_priority=dict(priorities).__getitem__ if any(priorities.values()) else 0,
-        fifo_timeout=FIFO_TIMEOUT,
-    )
+    with annotate(**annotations):
+        futures: Mapping[Key, Future[Any]] = client._graph_to_futures(
+            LLGExpr(graph),
+            list(graph),
+            SpanMetadata(collections=[{"type": "low-level-graph"}]),
+            internal_priority=dict(places),
+            user_priority=dict(priorities).__getitem__ if any(priorities.values()) else 0,
+            fifo_timeout=FIFO_TIMEOUT,
+        )
     return futures

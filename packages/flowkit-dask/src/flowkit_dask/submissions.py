@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from dask._task_spec import Task as DaskTask
 from dask._task_spec import TaskRef
+from dask.base import get_annotations
 from dask.sizeof import sizeof
 
 from flowkit_core import SerializationError
@@ -167,6 +168,7 @@ class Submissions:
         self._topic = topic
         self._order = order
         self._logs = logs
+        self._annotations = get_annotations()
         self._tickets = count(1)
         self._deaths: Counter[NodeKey] = Counter()
         self._unsent: list[tuple[Submission, Invocation, list[TaskRef]]] = []
@@ -291,7 +293,7 @@ class Submissions:
         nodes = {submission.key: submission.call.node for submission, *_ in unsent}
         places = {key: self._order.place(node) for key, node in nodes.items()}
         priorities = {key: node.task.priority for key, node in nodes.items()}
-        futures = send_graph(self._client, graph, places, priorities)
+        futures = send_graph(self._client, graph, places, priorities, self._annotations)
         for submission, *_ in unsent:
             submission.future = futures[submission.key]
 
