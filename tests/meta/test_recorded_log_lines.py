@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from flowkit import DAG, RunFinished, RunStarted, StateManager, Task, current
+from flowkit import DAG, RunFinished, RunStarted, StateManager, Task, current, get_logger
 
 logger = logging.getLogger("etl")
 
@@ -50,6 +50,19 @@ def test_lines_of_tasks_are_kept(box, executor):
     assert last[:4] == ("load", None, 1, "ERROR")
     assert last[4].startswith("too few\nTraceback (most recent call last):")
     assert last[4].endswith("IndexError: list index out of range")
+
+
+def download():
+    get_logger().warning("downloaded", rows=28, path="/a b")
+    get_logger().bind(day="monday").warning("%d pages", 2)
+
+
+@pytest.mark.parametrize("executor", ["serial", "thread", "process"])
+def test_context_of_lines_is_kept(box, executor):
+    results = DAG("etl", tasks=[Task(download)]).run(executor, state=box.db)
+    with StateManager(box.db) as state:
+        lines = [line.message for line in state.logs(results.run_id)]
+    assert lines == ["downloaded  rows=28 path=/a b", "2 pages  day=monday"]
 
 
 def test_events_of_flowkit_are_kept_from_warnings_on(box, caplog):

@@ -15,6 +15,7 @@ from script_sources import FORKS
 from subprocess_harness import guarded, until
 
 from flowkit_core import (
+    DAG,
     Task,
     TaskFailed,
     TaskRetrying,
@@ -170,6 +171,14 @@ def test_task_that_always_kills_its_worker_fails_after_its_retries(executor, tmp
     assert "3 workers have died while they ran this task" in str(error)
     assert "failed after 3 attempts" in error.__notes__[-1]
     assert path.stat().st_size == 3
+
+
+@guarded
+def test_deaths_of_an_element_are_those_of_its_own_attempts(executor):
+    deadly = Task(faults.victim, retries=1, delay=0, retry_on=WorkerDiedError)
+    dag = DAG("deaths", tasks=[deadly.map("how", errors="return")])
+    errors = dag.run(executor, params={"how": ["SIGKILL"] * 3})["victim"]
+    assert [(error.task, error.deaths) for error in errors] == [(f"victim[{number}]", 2) for number in range(3)]
 
 
 @guarded

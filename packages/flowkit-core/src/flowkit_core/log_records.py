@@ -22,20 +22,24 @@ sinks: dict[str, Callable[[LogRecord, Mapping[str, Any]], object]] = {}
 forwarders: dict[str, Callable[[LogRecord, Mapping[str, Any]], object]] = {}
 """Id of a run in another process -> function that sends a log record there, given with its argument ``extra``."""
 
+CONTEXT = "flowkit_context"
+"""Attribute of log records that loggers of flowkit-log make: what was given as keywords, by name."""
+
 _MAX_FRAMES = 10
 """Frames between a factory of records and the method of the logger that called it, if other factories call it."""
 
 
-def keep_record(record: LogRecord, attributes: Mapping[str, Any]) -> None:
+def keep_record(record: LogRecord, attributes: Mapping[str, Any], extra: Mapping[str, Any] | tuple[()] = ()) -> None:
     """Keep a log record in the record of its run, if that is recorded in this process.
 
     Args:
         record: the log record.
         attributes: its attributes of the run.
+        extra: the argument ``extra`` of the logging call, whose attributes the record may not have yet.
     """
     run_id = attributes.get("run_id")
     if type(run_id) is str and (sink := sinks.get(run_id)) is not None:
-        sink(record, attributes)
+        sink(record, {**attributes, CONTEXT: extra[CONTEXT]} if CONTEXT in extra else attributes)
 
 
 def add_task_to_records() -> None:
@@ -80,7 +84,7 @@ class _RecordFactory:
                     if attribute not in extra:
                         known.setdefault(attribute, value)
             if attributes:
-                keep_record(record, attributes)
+                keep_record(record, attributes, extra)
                 if forwarders and (forward := forwarders.get(attributes.get("run_id", ""))) is not None:
                     forward(record, extra or {})
         return record

@@ -187,8 +187,12 @@ class FlowkitLogger:
         # the record and passes it to the handlers.
         logger = self.logger
         file, line, function, stack = logger.findCaller(stack_info, stacklevel + _package_frames(sys._getframe()))
+        context = {**self.context, **context}
+        known = (
+            {"flowkit_context": context} if context else None
+        )  # for the factory of flowkit-core, which keeps records
         record = logger.makeRecord(
-            logger.name, level, file, line, message, args, _exc_info(exc_info), function, None, stack
+            logger.name, level, file, line, message, args, _exc_info(exc_info), function, known, stack
         )
         where = getattr(logging.getLogger(ROOT_NAME), "__flowkit_where__", None)  # set by flowkit-core
         facts: dict[str, object] = {} if where is None else where()
@@ -196,8 +200,8 @@ class FlowkitLogger:
             vars(record).pop(name, None)
         if extra:
             attach(record, extra)
-        if self.context or context:
-            record.flowkit_context = attach(record, {**self.context, **context})
+        if context:
+            record.flowkit_context = attach(record, context)
         for name, value in facts.items():
             vars(record).setdefault(name, value)
         try:

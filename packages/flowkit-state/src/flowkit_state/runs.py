@@ -461,7 +461,7 @@ class LogLine(_Fields):
         task: name of the task that logged it, or that it is about; None if it is about the run.
         element: index of the element of a mapped task, or None.
         attempt: number of the attempt, or None.
-        message: its message, with the traceback if there is one.
+        message: its message, followed by the context of the line, such as `rows=28`, and the traceback if there is one.
     """
 
     __slots__ = ("attempt", "element", "execution", "level", "levelno", "logger", "message", "number", "task", "time")

@@ -8,6 +8,7 @@ from time import monotonic
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core._warnings import safe_warn
 from flowkit_core.failures import describe_error
+from flowkit_core.log_records import CONTEXT
 from flowkit_core.persistence import LogLine
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class LogLines:
 
         Args:
             record: the log record.
-            facts: its attributes of the run: task, element, attempt; and the event, if it is about one.
+            facts: its attributes of the run: task, element, attempt; the event, if it is about one; and its context.
         """
         if self._left < 0 or record.name == PROGRESS or ("event" in facts and record.levelno < _WARNING):
             return
@@ -63,7 +64,9 @@ class LogLines:
             text = f"the record keeps {MAX_LINES:,} log lines of an execution: further ones are left out"
             self._lines.append(LogLine(record.created, "WARNING", _WARNING, "flowkit", text))
         else:
-            line = LogLine(record.created, record.levelname, record.levelno, record.name, _message(record))
+            line = LogLine(
+                record.created, record.levelname, record.levelno, record.name, _message(record, facts.get(CONTEXT))
+            )
             line.task, line.element, line.attempt = facts.get("task"), facts.get("element"), facts.get("attempt")
             self._lines.append(line)
         if monotonic() >= self._due:
@@ -98,10 +101,12 @@ class LogLines:
             self._lock.release()
 
 
-def _message(record: LogRecord) -> str:
-    """Return the message of a log record with the traceback, or the error of formatting it."""
+def _message(record: LogRecord, context: Mapping[str, Any] | None) -> str:
+    """Return the message of a log record with its context and the traceback, or the error of formatting it."""
     try:
         text = record.getMessage()
+        if context:
+            text = f"{text}  {' '.join(f'{key}={value}' for key, value in context.items())}"
         if record.exc_info:
             from logging import Formatter
 

@@ -112,7 +112,7 @@ class ProcessLane:
         self._failed_starts = 0  # consecutive workers that ended before they ran a task
         self._may_start_at = 0.0  # when the next worker may be started
         self._checked_at = monotonic()
-        self._deaths: dict[int, int] = {}  # index of a node -> how many workers died while they ran it
+        self._deaths: dict[str, int] = {}  # name of a task or an element -> how many workers died while they ran it
         self._kill_at: float | None = None  # when tasks that still run after the run was stopped are killed
         self._is_stopped = False
         nodes = session.nodes(self)
@@ -422,7 +422,7 @@ class ProcessLane:
                 worker.log_idle_exit()
             self._on_failed_start(worker, why)
         for node, attempt in running:
-            self._deaths[node.index] = deaths = self._deaths.get(node.index, 0) + 1
+            self._deaths[node.name] = deaths = self._deaths.get(node.name, 0) + 1
             error = WorkerDiedError(node.name, worker.process.pid, code, signal_name(code), deaths=deaths)
             self._schedule.finish(node, Outcome(FAILED, error=error), seconds, attempt)
 
