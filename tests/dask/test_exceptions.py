@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import traceback
 
 import dask_tasks as tasks
@@ -57,3 +59,35 @@ def test_class_that_cannot_be_sent_is_replaced_by_an_error_with_its_text(error_o
     assert isinstance(error, RemoteTaskError)
     assert isinstance(error, LookupError)
     assert "not here" in str(error)
+
+
+SCRIPT = """
+import traceback
+from flowkit_core import DAG, task
+from flowkit_dask import DaskExecutor
+
+
+def parse(text):
+    return int(text)  # the line
+
+
+@task
+def fail():
+    return parse("x")
+
+
+try:
+    with DaskExecutor({address!r}) as executor:
+        DAG("script", tasks=[fail]).run(executor)
+except ValueError:
+    traceback.print_exc()
+"""
+
+
+def test_traceback_names_lines_of_the_script_and_no_frames_of_the_executor(cluster, tmp_path):
+    path = tmp_path / "script.py"
+    path.write_text(SCRIPT.replace("{address!r}", repr(cluster.address)))
+    done = subprocess.run([sys.executable, path], env=cluster.env, capture_output=True, text=True, check=True)
+    assert f'File "{path}", line 8, in parse\n    return int(text)  # the line\n' in done.stderr
+    assert f'File "{path}", line 13, in fail\n' in done.stderr
+    assert "flowkit_dask" not in done.stderr

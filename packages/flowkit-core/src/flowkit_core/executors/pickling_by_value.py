@@ -67,6 +67,8 @@ def pickler_by_value() -> Any:
                 registry = getattr(value, "registry", None)
                 if registry is not None and hasattr(value, "dispatch") and not is_found_by_name(value):
                     return _restore_dispatcher, (value.__wrapped__, list(registry.items()))
+            elif kind is CodeType:  # cloudpickle leaves out the file, which tracebacks name
+                return _restore_code, (value.co_filename, *self.dispatch_table[CodeType](value)[1])
             elif isinstance(value, BaseException):
                 reduced = reduce_error(value, dumps_by_value)
                 if reduced is not NotImplemented:
@@ -198,6 +200,11 @@ def _restore_cached(
         if known is None or known[0] != identity:
             known = _cached[names] = identity, lru_cache(**parameters)(function)
         return known[1]
+
+
+def _restore_code(file: str, *args: Any) -> CodeType:
+    """Return the code of a function in a file."""
+    return CodeType(*args).replace(co_filename=file)
 
 
 def _restore_dispatcher(function: Callable[..., Any], registry: Sequence[tuple[type, Callable[..., Any]]]) -> Any:

@@ -391,6 +391,7 @@ def _unpacked(
     attributes = _get(BaseException, "__dict__", error)
     if notes or "__notes__" in attributes:
         attributes["__notes__"] = notes
+    _set(error, "__traceback__", None)  # there is one of the worker, with frames of flowkit, if tblib is installed
     return error
 
 
