@@ -106,6 +106,7 @@ def test_task_without_lines_of_a_level_says_so(logged, flowkit):
     ("arguments", "message"),
     [
         (["last", "quite"], "has no task 'quite' (did you mean 'quiet'?)"),
+        (["quite", "last"], "has no task 'quite' (did you mean 'quiet'?)"),
         (["--level", "loud"], "--level 'loud' is none of debug, info, warning, error, critical, and no number"),
         (["first"], "there is no run 'first'"),
     ],

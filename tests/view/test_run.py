@@ -197,6 +197,23 @@ def test_wrong_limits_exit_2(etl, flowkit, options, message):
     assert message in answer.err
 
 
+def test_rerun_from_a_pipeline_that_is_used_as_a_task(folder, flowkit):
+    (folder / "outer.py").write_text(
+        "from flowkit_core import DAG, Task\n"
+        "source, load = Task(lambda: 2, name='source'), Task(lambda inner: inner, name='load')\n"
+        "first, second = Task(lambda value: value, name='first'), Task(lambda first: first, name='second')\n"
+        "first >> second\n"
+        "source >> DAG('inner', tasks=[second]).as_task() >> load\n"
+        "dag = DAG('outer', tasks=[load])\n"
+    )
+    assert flowkit("run", "outer", "-q", "--state", "o.db").code == 0
+    answer = flowkit("rerun", "o.db", "last", "--from", "inner", "-q", "--json")
+    assert answer.code == 0
+    tasks = flowkit("show", "o.db", "--json").json["tasks"]
+    assert [task["name"] for task in tasks if task["source"] == "run"] == ["inner.first", "inner.second", "load"]
+    assert "has no task 'iner'" in flowkit("rerun", "o.db", "last", "--from", "iner").err
+
+
 def test_rerun_of_unknown_task_exits_2(recorded, flowkit):
     answer = flowkit("rerun", recorded, "last", "--from", "lod")
     assert answer.code == 2

@@ -29,7 +29,7 @@ _MAX_FRAMES = 10
 """Frames between a factory of records and the method of the logger that called it, if other factories call it."""
 
 
-def keep_record(record: LogRecord, attributes: Mapping[str, Any], extra: Mapping[str, Any] | tuple[()] = ()) -> None:
+def keep_record(record: LogRecord, attributes: Mapping[str, Any], extra: Mapping[str, Any] | None = None) -> None:
     """Keep a log record in the record of its run, if that is recorded in this process.
 
     Args:
@@ -39,7 +39,7 @@ def keep_record(record: LogRecord, attributes: Mapping[str, Any], extra: Mapping
     """
     run_id = attributes.get("run_id")
     if type(run_id) is str and (sink := sinks.get(run_id)) is not None:
-        sink(record, {**attributes, CONTEXT: extra[CONTEXT]} if CONTEXT in extra else attributes)
+        sink(record, {**attributes, CONTEXT: extra[CONTEXT]} if extra and CONTEXT in extra else attributes)
 
 
 def add_task_to_records() -> None:

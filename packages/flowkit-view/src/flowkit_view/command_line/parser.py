@@ -121,7 +121,7 @@ def _add_pipeline_commands(commands: _Commands) -> None:
         metavar="TASK",
         action="append",
         required=True,
-        help="run this task again, with everything downstream; may be repeated",
+        help="run this task, or pipeline used as a task, again, with everything downstream; may be repeated",
     )
     _add_recorded_target(rerun)
     _add_params(rerun)

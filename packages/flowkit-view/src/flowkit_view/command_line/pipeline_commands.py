@@ -75,6 +75,8 @@ def rerun(options: Namespace) -> int:
         with open_records(options.state) as state:
             record = select_run(state, options.run)
             for name in options.tasks:
+                if name not in record.tasks and any(task.startswith(f"{name}.") for task in record.tasks):
+                    continue  # a pipeline that is used as a task
                 task, element = select_element(record, name)
                 if element is not None:
                     raise UsageError(

@@ -104,16 +104,19 @@ def select_run_and_task(
         pipeline: name of a pipeline; only its runs count.
 
     Raises:
-        UsageError: there is no such run.
+        UsageError: there is no such run; or one argument denotes a run, and the other none of its tasks.
     """
     try:
         run = select_run(state, text, pipeline)
     except UsageError as error:
         try:
             run = select_run(state, task or "last", pipeline)
-            select_element(run, text)
         except UsageError:
             raise error from None
+        try:
+            select_element(run, text)
+        except UsageError as no_task:
+            raise (error if task is None else no_task) from None
         return run, text
     if task is None or text != "last":
         return run, task
