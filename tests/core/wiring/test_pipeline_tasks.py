@@ -397,6 +397,8 @@ def test_output_is_the_only_end_or_must_be_named():
         several.as_task()
     with pytest.raises(ValueError, match=r"'inner' has no such task \(did you mean 'second'\?\)"):
         build().as_task("secnd")
+    with pytest.raises(ValueError, match=r"to name the pipeline task, write as_task\(name='group'\)"):
+        build().as_task("group")
     with pytest.raises(TypeError, match="write output='second'"):
         build().as_task(build().tasks[1])
     with pytest.raises(ValueError, match="'empty' has no tasks, so it has no output"):

@@ -378,7 +378,8 @@ def output_of(graph: InlinedGraph, output: str | None) -> int:
         if output in graph.names:
             return graph[output].index
         guess = similar_or_all(output, [*graph.names, *graph.aliases])
-        raise WiringError(f"as_task(output={output!r}): {graph.name!r} has no such task{guess}", graph.name, ())
+        naming = f"; to name the pipeline task, write as_task(name={output!r})"
+        raise WiringError(f"as_task(output={output!r}): {graph.name!r} has no such task{guess}{naming}", graph.name, ())
     names = _ends(graph)
     if not names:
         raise WiringError(f"as_task(): {graph.name!r} has no tasks, so it has no output", graph.name, ())
