@@ -66,8 +66,7 @@ def table(
     def read_source(source: str) -> Rows:
         return read(source)
 
-    first = Task(read_source, name="read", retries=3, delay=0.1, retry_on=OSError)
-    checked, last = Task(check), Task(latest)
     with DAG(name) as pipeline:
-        first >> checked >> last
+        first = Task(read_source, name="read", retries=3, delay=0.1, retry_on=OSError)
+        first >> Task(check) >> Task(latest)
     return pipeline.as_task(when=when)

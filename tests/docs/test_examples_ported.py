@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from flowkit_core import DAG, Task
+
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 SECONDS = 120
 
@@ -79,3 +81,14 @@ def test_incremental_load_reads_only_files_that_have_changed(tmp_path: Path) -> 
     os.utime(folder / "north.csv", ns=(north.st_atime_ns, north.st_mtime_ns))  # ... and with the same time stamp
     (folder / "south.csv").write_text("monday,5.5\n", "utf-8")
     assert run(tmp_path, "incremental.py", str(folder)).stdout == "2 files, 0 damaged: monday: 6.50\n"
+
+
+def test_table_of_the_library_in_a_block_of_its_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    from _tables import table
+
+    with DAG("mine") as mine:
+        customers = table("customers", lambda source: [{"id": 1, "name": source}], key="id")
+        customers >> Task(len, name="count")
+    assert [task.name for task in mine.tasks] == ["customers", "count"]
+    assert mine.run("serial", params={"source": "a"})["count"] == 1

@@ -53,3 +53,24 @@ def test_flow_with_a_task_that_was_redefined_is_an_error():
     with pytest.raises(WiringError, match=r"'f' has the task 'b' .* redefined"):
         names["flow"].run("serial")
     assert [problem.task for problem in names["flow"].check()] == ["b"]
+
+
+def test_flow_of_tasks_that_went_into_the_block_of_a_caller_is_an_error():
+    """The DAG of the block would run them, too; a flow of other tasks may run there."""
+    shared = Task(lambda: 1, name="shared")
+
+    def own():
+        return Flow("own").add(Task(lambda: 2, name="made")).run("serial")
+
+    def other():
+        return Flow("other").add(shared).run("serial")
+
+    assert own() == {"made": 2}
+    with DAG("user") as user:
+        assert other() == {"shared": 1}
+        with pytest.raises(
+            WiringError, match=r"flow 'own' was created in .*own\(\) while the block 'with DAG\('user'\)'"
+        ):
+            own()
+        assert Flow("here").add(Task(lambda: 3, name="here")).run("serial") == {"here": 3}
+    assert [task.name for task in user.tasks] == ["made", "here"]

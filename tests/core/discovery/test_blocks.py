@@ -10,7 +10,7 @@ import weakref
 
 import pytest
 
-from flowkit_core import DAG, Task, WiringError, task
+from flowkit_core import DAG, Task, task
 
 
 def test_block_has_what_is_defined_in_it():
@@ -532,42 +532,3 @@ def test_wide_block_is_built():
     with DAG("wide") as dag:
         [Task(int, name=str(number)) for number in range(10_000)] >> total
     assert dag.run("serial")["total"] == 0
-
-
-def total_of(rows):
-    read, total = Task(lambda: rows, name="read"), Task(lambda rows=(): sum(rows), name="total")
-    read >> total
-    return DAG("library", tasks=[total]).run("serial")["total"]
-
-
-def total_in_a_block(rows):
-    with DAG("library") as library:
-        Task(lambda: rows, name="read") >> Task(lambda rows=(): sum(rows), name="total")
-    return library.run("serial")["total"]
-
-
-def test_library_pipeline_in_a_block_of_its_caller_is_an_error_that_names_the_block():
-    assert total_of([1, 2]) == 3
-    named = r"in total_of\(\) while the block 'with DAG\('user'\)'"
-    with DAG("user"), pytest.raises(WiringError, match=named) as caught:
-        total_of([1, 2])
-    assert (caught.value.pipeline, caught.value.tasks) == ("library", ("total",))
-
-
-def test_library_pipeline_in_a_block_of_its_own_may_be_called_in_a_block():
-    with DAG("user") as user:
-        assert total_in_a_block([1, 2]) == 3
-        Task(lambda: 1, name="own")
-    assert user.run("serial") == {"own": 1}
-
-
-def test_edge_to_a_shared_task_in_the_block_of_a_caller_is_an_error():
-    read, total = Task(lambda: [1], name="read"), Task(lambda rows=(): sum(rows), name="total")
-
-    def run():
-        read >> total
-        return DAG("library", tasks=[total]).run("serial")
-
-    with DAG("user"), pytest.raises(WiringError, match="made or wired in that block"):
-        run()
-    assert run()["total"] == 1

@@ -112,7 +112,7 @@ class DAGCycleError(FlowkitError, ValueError):
 
 
 class WiringError(FlowkitError, ValueError):
-    """Two tasks have contradictory edges, or the wiring refers to a task that was redefined.
+    """Two tasks have contradictory edges, a task was redefined, or tasks or edges belong to the block of a caller.
 
     Contradictory are a data edge (``a >> b``) and an order-only edge (``b.after(a)``) between the same two tasks.
     Raised by ``graph()``, and so by ``run()`` and ``visualize()``.

@@ -265,14 +265,14 @@ class Flow(Pipeline):
         Raises:
             BindingError: a parameter has no source.
             DAGCycleError: an edge of ``after()`` contradicts the order of the stages.
-            WiringError: a task has been redefined since it was added.
+            WiringError: a task has been redefined since it was added, or belongs to an open block of a caller.
         """
         built = self._built
         if built is not None and not built[1].is_current:
             built = self._built = None
         if built is not None and built[1].name == self.name and self._stamp == self._stamp_now():
             return built[1]
-        self._check_current()
+        self._check_tasks()
         view = self._surroundings.edges(None, self._tasks)
         waits = self._waits(view)
         if built is None or built[1].name != self.name or built[0] != waits:
@@ -282,11 +282,12 @@ class Flow(Pipeline):
         return built[1]
 
     def _new_graph(self) -> Graph:
-        self._check_current()
+        self._check_tasks()
         return self._build(self._waits(self._surroundings.edges(None, self._tasks)))
 
-    def _check_current(self) -> None:
-        """Check that no task has been redefined since it was added."""
+    def _check_tasks(self) -> None:
+        """Check that no task belongs to a block of a caller, or has been redefined since it was added."""
+        self._surroundings.check_block(self.name, self._tasks, None, kind="flow")
         for task in self._tasks if replacements() else ():
             check_not_replaced(self.name, task)
 

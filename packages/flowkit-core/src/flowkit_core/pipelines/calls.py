@@ -566,6 +566,14 @@ def active_block(frame: FrameType) -> Block | None:
     return None
 
 
+def block_for(frame: FrameType) -> Block | None:
+    """Return the block that a task or edge which a frame makes belongs to, and note it for the call; None for none."""
+    block = active_block(frame)
+    if block is not None:
+        scope_of(frame).add_outer_block(block)
+    return block
+
+
 def top_code(frame: FrameType, scope: Scope) -> CodeType:
     """Return the code of the executing module top level for a module scope; else the code of the frame."""
     if scope.is_module:

@@ -15,7 +15,7 @@ from flowkit_core.graphs.graph import Graph
 from . import discovery
 from .calls import scope_of, settle
 from .discovery_warnings import only_called
-from .edge_view import map_requests
+from .edge_view import found_in_one_pass, map_requests
 from .edges import METHODS
 from .frames import CO_GENERATORS, is_constructor_of, user_frame
 from .options import HOOK_OPTIONS, PIPELINE_ALIASES, check_known
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from flowkit_core.pipelines.execution.hooks import Hook
     from flowkit_core.runs.limits.definitions import Pools
 
-    from .discovery import Found, Surroundings
-    from .edge_view import EdgeView
+    from .discovery import Surroundings
+    from .edge_view import EdgeView, Found
     from .scopes import Scope
 
     AnyTask = Task[..., Any]
@@ -196,7 +196,7 @@ class DAG(Pipeline):
         where, block = self._surroundings, self._block
         settle(sys._getframe(1), get_ident())
         if block is None and (view := where.own_edges(self._tasks)) is not None:
-            found = discovery.found_in_one_pass(where.scope, self._tasks)
+            found = found_in_one_pass(where.scope, self._tasks)
             if found is not None:
                 if not is_check:
                     self._view = view
@@ -204,7 +204,7 @@ class DAG(Pipeline):
                 return found
         warns = is_check or not self._warned
         upstream, view = self._closure(warn=warns)
-        where.check_block(self.name, upstream, block)
+        where.check_block(self.name, upstream, block, is_bare=self._tasks is None and block is None)
         view.mark_used(upstream)
         if warns:
             self._warned |= not is_check

@@ -9,7 +9,7 @@ scopes.py for which tasks and edges belong to a call.
 from __future__ import annotations
 
 import sys
-from operator import attrgetter, gt, lt
+from operator import attrgetter
 from types import ModuleType
 from weakref import ref
 
@@ -19,7 +19,7 @@ from flowkit_core.errors import BindingError, DiscoveryError, WiringError
 
 from . import discovery_warnings as texts
 from .calls import active_block, creating_functions, known_scope, scope_of
-from .edge_view import EdgeView
+from .edge_view import EdgeView, Found
 from .edges import METHODS
 from .frames import CO_OPTIMIZED, callers, user_frame, variables
 from .scopes import (
@@ -38,51 +38,11 @@ if TYPE_CHECKING:
     from types import CodeType, FrameType
 
     from flowkit_core._typing import Any
-    from flowkit_core.graphs.node_map import MapRequest
 
     from .edges import CallEdge
     from .scopes import Block, CreatedPipeline
 
 _by_serial = attrgetter("_serial")
-_by_origin = attrgetter("_origin")
-
-
-class Found:
-    """The tasks of a pipeline and their upstreams.
-
-    Attributes:
-        tasks: the tasks, in order of declaration.
-        upstream: for each task the positions of the tasks that it takes results from.
-        waits: position of a task -> positions of the tasks that it only waits for (order-only edges).
-        mapped: position of a task -> which of its inputs are mapped; set by `DAG`.
-        with_views: the edges that were declared with views of tasks; see ``Edges.views``.
-    """
-
-    __slots__ = ("mapped", "tasks", "upstream", "waits", "with_views")
-
-    def __init__(
-        self,
-        tasks: Sequence[Any],
-        upstream: Sequence[Sequence[int]],
-        waits: dict[int, tuple[int, ...]],
-        with_views: Sequence[tuple[Any, Any, bool, Any, Any]] = (),
-    ) -> None:
-        self.tasks = tasks
-        self.upstream = upstream
-        self.waits = waits
-        self.with_views = with_views
-        self.mapped: dict[int, MapRequest] = {}
-
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, Found)
-            and self.tasks == other.tasks
-            and self.upstream == other.upstream
-            and self.waits == other.waits
-            and self.mapped == other.mapped
-        )
-
-    __hash__ = None  # type: ignore[assignment]
 
 
 class Surroundings:
@@ -275,8 +235,29 @@ class Surroundings:
             if task not in known and not (task._used or task._has_copies or task._replaced):
                 warn(texts.imported_only(pipeline, self._module_name, task), "discovery", task.name)
 
-    def check_block(self, pipeline: str, tasks: Iterable[Any], own: Block | None) -> None:
-        """Raise a WiringError if the block of a caller has a task of a pipeline, or edges that the pipeline lacks."""
+    def check_block(
+        self, pipeline: str, tasks: Iterable[Any], own: Block | None, *, is_bare: bool = False, kind: str = "DAG"
+    ) -> None:
+        """Check that the tasks and edges of a pipeline do not belong to a block of a caller.
+
+        Args:
+            pipeline: name of the pipeline.
+            tasks: its tasks.
+            own: its own block.
+            is_bare: whether the tasks were discovered: then the calls that were searched are checked.
+            kind: ``"DAG"`` or ``"flow"``.
+
+        Raises:
+            WiringError: the block of a caller has a task of the pipeline, or edges that the pipeline lacks, or what a
+                call has made whose tasks the pipeline was to have.
+        """
+        for scope in (self.scope, *self.enclosing) if is_bare else ():
+            if _tasks(scope):
+                break
+            for outer in scope.outer_blocks or ():
+                text = texts.belongs_to_block(pipeline, None, outer.name, scope.name, kind)
+                raise_or_collect(WiringError(text, pipeline, ()))
+                return
         block = None if self._block is None else self._block()
         if block is None or block is own:
             return
@@ -284,7 +265,7 @@ class Surroundings:
         lacking = {edge.downstream for edge in block.edges if edge.upstream not in known}
         for task in tasks:
             if task._origin is block.origin or task in lacking:
-                text = texts.belongs_to_block(pipeline, task, block.name, self.scope.name)
+                text = texts.belongs_to_block(pipeline, task, block.name, self.scope.name, kind)
                 raise_or_collect(WiringError(text, pipeline, (task.name,)))
                 return
 
@@ -364,63 +345,6 @@ class Surroundings:
             if held:
                 warn(texts.unused_tasks(pipeline, self.scope.name, found, scope.name, held), "discovery")
                 return
-
-
-def found_in_one_pass(scope: Scope, roots: Sequence[Any] | None) -> Found | None:
-    """Fast path: return all tasks of a call in one pass, if they are exactly the tasks of the pipeline.
-
-    It applies to most pipelines and is three times as fast as `EdgeView.closure`. Conditions: the call has no copies
-    and no order-only edges, no other edges apply, and every task is upstream of the roots or is one.
-
-    Args:
-        scope: the scope of the call, which has no call edges.
-        roots: the tasks given by ``tasks=``; None for discovery.
-
-    Returns:
-        None if the conditions do not hold.
-    """
-    tasks, origin = scope.tasks, scope.origin
-    edges = origin.edges
-    if edges.order or origin.caller is not None or not tasks:
-        return None
-    if roots is None and any(map(_is_copy, tasks)):
-        return None
-    if origin.is_mixed:
-        numbers = list(map(_by_serial, tasks))
-        if numbers != sorted(numbers) or set(map(_by_origin, tasks)) != {origin}:
-            return None
-    place = dict(zip(tasks, range(len(tasks))))
-    try:
-        ends = tuple(map(place.__getitem__, edges.data))
-        queue = [place[task] for task in roots or ()]
-    except KeyError:  # a task of another call
-        return None
-    sources, targets = ends[::2], ends[1::2]
-    if roots is not None and (len({*sources, *queue}) < len(tasks) or not all(map(lt, sources, targets))):
-        return None  # a task without downstreams is not a root, or there may be a cycle above no root
-    return Found(list(tasks), _grouped(sources, targets, len(tasks)), {}, edges.views)
-
-
-def _grouped(sources: tuple[int, ...], targets: tuple[int, ...], count: int) -> list[tuple[int, ...]]:
-    """Return the distinct sources of each target from 0 to ``count - 1``, in order, given the ends of the edges."""
-    upstream: list[tuple[int, ...]] = [()] * count
-    if any(map(gt, targets, targets[1:])):
-        order = sorted(range(len(targets)), key=targets.__getitem__)
-        sources, targets = tuple([sources[place] for place in order]), tuple([targets[place] for place in order])
-    if not targets:
-        return upstream
-    begin, last = 0, targets[0]
-    for end, target in enumerate((*targets, count)):
-        if target != last:
-            ups = sources[begin:end]
-            if end - begin > 1 and len(set(ups)) < end - begin:
-                ups = tuple(dict.fromkeys(ups))
-            upstream[last] = ups
-            begin, last = end, target
-    return upstream
-
-
-_is_copy = attrgetter("_is_copy")
 
 
 def sorted_and_checked(pipeline: str, upstream: dict[Any, list[Any]], view: EdgeView, *, downstream: bool) -> Found:

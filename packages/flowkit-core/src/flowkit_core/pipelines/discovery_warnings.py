@@ -68,20 +68,26 @@ def tasks_were_removed(pipeline: str, tasks: Sequence[Any]) -> str:
     )
 
 
-def belongs_to_block(pipeline: str, task: Any, block: str, created_in: str) -> str:
+def belongs_to_block(pipeline: str, task: Any, block: str, created_in: str, kind: str = "DAG") -> str:
     """Return the error of a pipeline whose task, or the edges to it, belong to the ``with`` block of another pipeline.
 
     Args:
         pipeline: name of the pipeline, which was created while the block was open.
-        task: the task.
+        task: the task; None if the pipeline lacks the tasks and edges, because it was to have all of its call.
         block: name of the other pipeline.
         created_in: function that creates the pipeline, or ``"<module>"``.
+        kind: ``"DAG"`` or ``"flow"``.
     """
     place = "" if created_in == "<module>" else f" in {created_in}()"
+    if task is None:
+        maker = f"{created_in}()" if place else "the module"
+        which = f"the tasks or edges that {maker} has made are part of that block"
+    else:
+        which = f"has the task {task.name!r}, which was made or wired in that block"
     return (
-        f"DAG {pipeline!r} was created{place} while the block 'with DAG({block!r})' was open, and has the task "
-        f"{task.name!r}, which was made or wired in that block: such tasks and edges belong to DAG {block!r} alone. "
-        f"Make them in a block of their own, with DAG({pipeline!r}) as dag: ..., or before the block begins"
+        f"{kind} {pipeline!r} was created{place} while the block 'with DAG({block!r})' was open, and {which}: "
+        f"such tasks and edges belong to DAG {block!r} alone. Make them in a block of their own, "
+        f"with DAG({pipeline!r}) as dag: ..., or before the block begins"
     )
 
 

@@ -53,6 +53,7 @@ class Scope:
         tasks: the tasks that were created in the scope, and unused tasks of calls that returned to it.
         call_edges: edges to tasks that were not created in the scope.
         blocks: the open ``with`` blocks, the innermost last; None for none.
+        outer_blocks: weak set of the blocks of callers that have what this call has made; None for none.
         pipelines: weak set of the pipelines created in the scope or in calls below it; None for none.
         has_bare: whether a pipeline without ``tasks=`` was created in the scope; it has all tasks of the scope.
         removed: weak set of the tasks that ``clear_registry()`` has removed from a module; None for none.
@@ -75,6 +76,7 @@ class Scope:
         "name",
         "namespace",
         "origin",
+        "outer_blocks",
         "package",
         "pipelines",
         "removed",
@@ -90,6 +92,7 @@ class Scope:
         self.tasks: list[Any] = []
         self.call_edges: list[CallEdge] = []
         self.blocks: list[Block] | None = None
+        self.outer_blocks: WeakSet[Block] | None = None
         self.pipelines: WeakSet[CreatedPipeline] | None = None
         self.has_bare = False
         self.removed: WeakSet[Any] | None = None
@@ -207,6 +210,14 @@ class Scope:
                 self.pipelines = WeakSet()
             self.pipelines.add(pipeline)
 
+    def add_outer_block(self, block: Block) -> None:
+        """Note that what this call has made belongs to a block, unless the call has entered the block itself."""
+        if not block.is_open or block.was_entered_by(self):
+            return
+        if self.outer_blocks is None:
+            self.outer_blocks = WeakSet()
+        self.outer_blocks.add(block)
+
     def remove_tasks(self) -> None:
         """Remove the tasks of a module from discovery; their edges are not changed."""
         self.removed = WeakSet([*(self.removed or ()), *self.tasks])
@@ -233,6 +244,8 @@ class Scope:
             if self.has_bare:
                 for task in self.members():
                     task._used = True
+        for block in self.outer_blocks or ():
+            caller.add_outer_block(block)
         origin, own = caller.origin.current(), self.origin.current()
         if own is not origin:
             own.caller = origin
@@ -294,7 +307,7 @@ class Scope:
     def is_empty(self) -> bool:
         """Whether there is nothing to pass on."""
         edges = self.origin.edges
-        return not (self.tasks or self.call_edges or self.pipelines or edges.data or edges.order)
+        return not (self.tasks or self.call_edges or self.pipelines or self.outer_blocks or edges.data or edges.order)
 
     def stamp(self) -> tuple[int, ...]:
         """Return a value that changes whenever tasks or call edges are added or removed, but not by a replacement."""
@@ -336,6 +349,15 @@ class Block:
     def scope(self) -> Scope:
         """The scope of the call, or of the module, that has entered the block last."""
         return self._entered[-1]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a call has entered the block and has not left it."""
+        return bool(self._entered)
+
+    def was_entered_by(self, scope: Scope) -> bool:
+        """Return whether a call has entered the block and has not left it."""
+        return any(each is scope for each in self._entered)
 
     def add_task(self, task: Any, code: CodeType) -> None:
         """Add a task that was created in the block; it replaces that of an earlier execution of the same top level.

@@ -14,7 +14,7 @@ from flowkit_core.graphs.parameters import wrapped_callables
 
 from . import discovery
 from .callables import check_generator, is_method, line_of, natural_name, text_of, text_of_generator_options
-from .calls import Token, active_block, scope_of, top_code
+from .calls import Token, block_for, scope_of, top_code
 from .direct_calls import DirectCalls
 from .edges import METHODS, Origin, serials
 from .frames import CO_GENERATORS, CO_OPTIMIZED, is_constructor_of
@@ -424,7 +424,7 @@ def _register(task: Task[..., Any], frame: FrameType) -> None:
     if is_method(task.func):
         task._origin = METHODS
         return
-    block = active_block(frame)
+    block = block_for(frame)
     if block is not None:
         task._origin = block.origin
         task._used = True

@@ -12,7 +12,7 @@ from flowkit_core.coroutines import is_coroutine_function
 from flowkit_core.errors import TaskOptionError, TaskOptionTypeError
 from flowkit_core.graphs.parameters import Parameters
 
-from .calls import Token, active_block, scope_of
+from .calls import Token, block_for, scope_of
 from .edges import METHODS, Origin
 from .frames import user_frame
 from .options import MAP_ALIASES, MAP_OPTIONS, check_known
@@ -380,7 +380,7 @@ def _wire(
         target: Block | Scope = token.call.scope
     else:
         found = user_frame(frame)
-        target = active_block(found) or scope_of(found)
+        target = block_for(found) or scope_of(found)
     for after in downstream:
         later = after._viewed or after
         if later._origin is METHODS:
