@@ -33,9 +33,8 @@ def test_table_of_results_has_every_attribute() -> None:
 
 
 def test_table_of_events_has_every_event_and_field() -> None:
-    events = {
-        name: value for name, value in vars(flowkit).items() if isinstance(value, type) and issubclass(value, Event)
-    }
+    public = {name: getattr(flowkit, name) for name in flowkit.__all__}
+    events = {name: value for name, value in public.items() if isinstance(value, type) and issubclass(value, Event)}
     rows = table_rows("running.md", "Events")
     assert set(rows) == set(events) - {"Event", "ElementEvent"}
     for name, row in rows.items():

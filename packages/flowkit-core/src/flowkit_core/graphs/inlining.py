@@ -276,7 +276,8 @@ def _entry_node(
 ) -> Node:
     """Return the node of an entry; `binding` has positions, and the other numbers are indices."""
     node = Node()
-    node.index, node.name, node.task, node.parameters, node.entry = -1, name, task, parameters, None
+    node.index, node.name, node.task, node.parameters = -1, name, task, parameters
+    node.entry = node.mapped = None
     node.upstream, node.waits, node.binding = tuple(upstream), tuple(waits), _renumbered(binding, index_of)
     return node
 

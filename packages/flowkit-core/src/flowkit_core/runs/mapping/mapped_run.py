@@ -592,9 +592,7 @@ class MappedNodes:
         for stage in region.stages:
             outcome = stage.outcome(run.stop_reason, input_outcome)
             if type(outcome) is Outcome and outcome.state == FAILED:
-                input_outcome = Outcome(
-                    UPSTREAM_FAILED, f'upstream "{stage.node.name}" failed'
-                )  # of the nodes after it
+                input_outcome = Outcome(UPSTREAM_FAILED, f'upstream "{stage.node.name}" failed')  # of the next nodes
             step = run.finish(stage.node, outcome, stage.span.seconds)
             if not isinstance(step, Retry):  # a mapped node is not called again
                 ready += [node for node in step if node not in own]
