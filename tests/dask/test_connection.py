@@ -13,7 +13,7 @@ import dask_tasks as tasks
 import pytest
 from distributed import Client, LocalCluster
 
-from flowkit_core import DAG, ExecutorError, Task
+from flowkit_core import DAG, ExecutorError, Task, UnknownExecutorError
 from flowkit_dask import DaskExecutor
 
 
@@ -76,3 +76,8 @@ def test_run_inside_a_task_uses_the_thread_of_the_task(local, is_named):
     with DaskExecutor(local) as executor:
         assert DAG("d", tasks=[outer]).run(executor) == {"outer": 1}
         assert one(executor) == {"one": 1}
+
+
+def test_address_as_name_of_an_executor_is_an_error_with_the_way_out():
+    with pytest.raises(UnknownExecutorError, match=r"pass DaskExecutor\('tcp://x:8786'\), or set DASK_SCHED"):
+        one("tcp://x:8786")

@@ -125,6 +125,8 @@ def _hint(name: str) -> str:
     if name in PROVIDED_BY:
         distribution = PROVIDED_BY[name]
         return f"Install {distribution!r}, which provides it, with {install_command(distribution)}"
+    if "://" in name:
+        return f"For a Dask scheduler, pass DaskExecutor({name!r}), or set DASK_SCHEDULER_ADDRESS for 'dask'"
     guess = did_you_mean(name, [*_factories, *PROVIDED_BY])
     ways = f"Register one with register_executor(), or under the entry-point group {ENTRY_POINT_GROUP!r}"
     return f"{ways}, or pass an executor object{guess}"
