@@ -60,6 +60,12 @@ def test_run_as_json_has_counts(dropped, flowkit):
     assert tasks["total"]["elements"] is None
 
 
+def test_runs_says_which_runs_have_failed_elements(dropped, flowkit):
+    last, first = flowkit("runs", dropped).out.splitlines()[1:]
+    assert "3 succeeded; 2 elements failed" in last
+    assert "failed" not in first
+
+
 def test_show_has_a_column_of_elements(dropped, flowkit):
     assert "3 succeeded, 2 failed" in flowkit("show", dropped).out
     tasks = {task["name"]: task for task in flowkit("show", dropped, "--json").json["tasks"]}

@@ -197,6 +197,14 @@ def test_wrong_limits_exit_2(etl, flowkit, options, message):
     assert message in answer.err
 
 
+def test_runs_says_which_run_has_repaired_a_failed_one(recorded, etl, flowkit):
+    assert "repaired" not in flowkit("runs", recorded, "--failed").out
+    (etl / "broken").unlink()
+    repair = flowkit("rerun", recorded, "last", "--from", "load", "-q", "--json").json["run_id"]
+    (line,) = flowkit("runs", recorded, "--failed").out.splitlines()[1:]
+    assert f"; repaired by {repair}" in line
+
+
 def test_rerun_from_a_pipeline_that_is_used_as_a_task(folder, flowkit):
     (folder / "outer.py").write_text(
         "from flowkit_core import DAG, Task\n"

@@ -43,8 +43,9 @@ from .usage_error import UsageError
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from collections.abc import Sequence
 
-    from flowkit_state import ElementsRecord, RunDiff, RunRecord, TaskError, TaskRecord
+    from flowkit_state import ElementsRecord, RunDiff, RunRecord, StateManager, TaskError, TaskRecord
     from flowkit_view.report.run_model import RunModel, TaskModel
 
 MAX_SHOWN = 100
@@ -70,6 +71,8 @@ def runs(options: Namespace) -> int:
         found = state.runs(options.pipeline, limit=options.limit or None, status=statuses or None, since=since)
         if not found:
             check_pipeline(state, options.pipeline)
+        repairs = {} if options.json else _repairs(state, found)
+        outcomes = [] if options.json else [_outcome_text(run, repairs.get(run.run_id)) for run in found]
     if options.json:
         print_json([run_object(run) for run in found])
         return SUCCEEDED
@@ -80,10 +83,10 @@ def runs(options: Namespace) -> int:
             run.status,
             time_text(run.started),
             run_duration_text(run.duration, run.resumes),
-            counts_text(run.counts),
+            outcome,
             params_text(run.params),
         )
-        for run in found
+        for run, outcome in zip(found, outcomes, strict=True)
     ]
     if rows:
         columns = ("run", "pipeline", "status", "started", "took", "tasks", "parameters")
@@ -92,6 +95,26 @@ def runs(options: Namespace) -> int:
     else:
         print_text("no such runs are recorded")
     return SUCCEEDED
+
+
+def _repairs(state: StateManager, found: Sequence[RunRecord]) -> dict[str, str]:
+    """Return, for each run that did not succeed and has been repaired: its id -> id of the run that did it."""
+    failed = [run for run in found if run.status in ("failed", "interrupted")]
+    if not failed:
+        return {}
+    later = state.runs(status="succeeded", since=min(run.started for run in failed))
+    return {run.parent: run.run_id for run in later if run.parent is not None}
+
+
+def _outcome_text(run: RunRecord, repair: str | None) -> str:
+    """Return the numbers of tasks of a run in each state, of failed elements, and which run has repaired it."""
+    elements = sum(map(_failed_elements, run.tasks.values()))
+    parts = [counts_text(run.counts)]
+    if elements:
+        parts.append(f"{counted(elements, 'element')} failed")
+    if repair is not None:
+        parts.append(f"repaired by {repair}")
+    return "; ".join(parts)
 
 
 def show(options: Namespace) -> int:
