@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from flowkit_core.runs.call import Call, Outcome, Retry
 
     from .region import Region
-    from .stage import Stage
 
 
 class LazyInputs(Protocol):
@@ -79,14 +78,4 @@ class RunMapping(Protocol):
     def start_at(self, region: Region, place: int, number: int, given: Any, /) -> list[Node]: ...
     def enter(self, region: Region, /) -> bool: ...
     def leave(self, region: Region, jobs: list[Node], /, *, count: int) -> list[Node]: ...
-    def fail_pulled(
-        self,
-        region: Region,
-        stage: Stage,
-        number: int,
-        given: Any,
-        error: BaseException,
-        seconds: float,
-        facts: tuple[Any, str | None] | None = None,
-        /,
-    ) -> Sequence[Node]: ...
+    def jobs_after_failure(self, element: Any, error: BaseException, seconds: float, /) -> Sequence[Node]: ...

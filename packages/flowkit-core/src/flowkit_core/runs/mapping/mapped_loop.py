@@ -19,6 +19,7 @@ from .span import Span
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from flowkit_core._typing import Any
     from flowkit_core.graphs.node import Node
     from flowkit_core.runs.call import Outcome, Retry
     from flowkit_core.runs.run import Run
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from .interface import RunMapping
     from .region import Region
+    from .stage import Stage
 
 TURN = 0.02
 """Seconds after which a worker looks for other nodes and retries, before it goes on with the elements."""
@@ -103,10 +105,32 @@ def give_up(worker: Worker, node: Node, outcome: Outcome) -> Sequence[Node] | Re
         region.given_up.add(worker)
         for each in region.stages:
             each.copy_arrays()
+    element = _element(run, region, stage, number, Missing(CANCELLED, outcome.reason))
+    return run.finish(element, outcome, 0.0, run.current_attempt(element))
+
+
+def _element(run: Run, region: Region, stage: Stage, number: int, given: Any) -> Element:
+    """Return an element that a worker has pulled: it is active until it has ended, and the worker is not any more."""
+    with run._lock:
         region.stages[0].active -= 1
         stage.active += 1
-    element = Element(region, stage, number, Missing(CANCELLED, outcome.reason))
-    return run.finish(element, outcome, 0.0, run.current_attempt(element))
+    return Element(region, stage, number, given)
+
+
+def _fail(
+    run: Run,
+    region: Region,
+    stage: Stage,
+    number: int,
+    given: Any,
+    error: BaseException,
+    seconds: float,
+    facts: tuple[Any, str | None] | None = None,
+) -> Sequence[Node]:
+    """Take the exception of an element that a worker has pulled; return the jobs that are ready."""
+    element = _element(run, region, stage, number, given)
+    element.input_facts = facts
+    return run.mapping.jobs_after_failure(element, error, seconds)
 
 
 def _note_calls(run: Run, region: Region, spans: Sequence[Span]) -> None:
@@ -170,7 +194,7 @@ def _loop(
                 if worker in region.given_up:
                     return _GIVEN_UP
                 _note_calls(run, region, spans)
-                jobs += run.mapping.fail_pulled(region, first, number, item, error, clock() - started)
+                jobs += _fail(run, region, first, number, item, error, clock() - started)
                 return _FAILED
             values[number] = value
             own.ended = now = clock()
@@ -203,7 +227,7 @@ def _loop(
                     if stage.codes[number] == SUCCEEDED:
                         raise  # an interrupt between two calls
                     _note_calls(run, region, spans)
-                    jobs += run.mapping.fail_pulled(region, stage, number, given, error, clock() - started)
+                    jobs += _fail(run, region, stage, number, given, error, clock() - started)
                     return _FAILED
                 stage, worker.node = first, first.node
             if spent > slow and on_slow_call is not None:
@@ -254,7 +278,7 @@ def _recorded_loop(
                     seconds = clock() - started
                     group.commit()
                     _note_calls(run, region, spans)
-                    jobs += run.mapping.fail_pulled(region, stage, number, given, error, seconds, facts)
+                    jobs += _fail(run, region, stage, number, given, error, seconds, facts)
                     return _FAILED
                 if run.phase and worker in region.given_up:
                     return _GIVEN_UP

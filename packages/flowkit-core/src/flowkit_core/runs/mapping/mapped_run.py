@@ -64,7 +64,6 @@ if TYPE_CHECKING:
 
     from .block_calls import BlockResult
     from .region import Region
-    from .stage import Stage
 
 WINDOW = 256
 """Maximum number of elements that a lane without an attribute ``window`` is given at once."""
@@ -468,10 +467,10 @@ class MappedNodes:
         if failed is not None:
             number, place = block.element + done, failed[0]
             given = values[place - 1][done] if place else block.given[done]
-            jobs += self._jobs_after_failure(Element(region, region.stages[place], number, given), failed[1], 0.0)
+            jobs += self.jobs_after_failure(Element(region, region.stages[place], number, given), failed[1], 0.0)
         return self.next_jobs(region, jobs)
 
-    def _jobs_after_failure(self, element: Element, error: BaseException, seconds: float) -> Sequence[Node]:
+    def jobs_after_failure(self, element: Element, error: BaseException, seconds: float) -> Sequence[Node]:
         """Take the exception of a first attempt at an element that was not called as a job; return the jobs to run."""
         step = self.finish(element, Outcome(FAILED, error=error), seconds, 1)
         if isinstance(step, Retry):
@@ -545,27 +544,6 @@ class MappedNodes:
             region.is_closed = True
         jobs += self._close(region)
         return jobs
-
-    def fail_pulled(
-        self,
-        region: Region,
-        stage: Stage,
-        number: int,
-        given: Any,
-        error: BaseException,
-        seconds: float,
-        facts: tuple[Any, str | None] | None = None,
-    ) -> Sequence[Node]:
-        """Take the exception of an element that a worker has pulled; return the jobs that are ready.
-
-        The element is active until it has ended, and the worker does not count any more: see :meth:`enter`.
-        """
-        element = Element(region, stage, number, given)
-        element.input_facts = facts
-        with self.run._lock:
-            region.stages[0].active -= 1
-            stage.active += 1
-        return self._jobs_after_failure(element, error, seconds)
 
     # ---- the end -----------------------------------------------------------------------------------------------------
 
