@@ -11,6 +11,7 @@ import pytest
 from flowkit_core import DAG, Skip, Task
 from flowkit_exec import ProcessExecutor, ThreadExecutor
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*no task of the pipeline names it:RuntimeWarning")
 SECONDS = 20
 PAIRS = [(a, b) for a in ("thread", "process", "async") for b in ("thread", "process", "async", "serial") if a != b]
 
