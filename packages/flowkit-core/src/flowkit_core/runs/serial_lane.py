@@ -31,7 +31,7 @@ class SerialLane:
     window = 1
 
     def __init__(self) -> None:
-        self._wake_up = WakeUp()
+        self._wake_up: WakeUp | None = None  # None until the lane has to wait
         self._worker: Worker | None = None  # None before and after the run
 
     def open(self, session: Session) -> None:
@@ -47,7 +47,7 @@ class SerialLane:
     def put(self, nodes: Sequence[Node]) -> None:
         """Take nodes that are ready."""
         self._ready.extend(nodes)
-        self._wake_up.set()
+        self.wake()
 
     def work(self) -> None:
         """Run nodes in the calling thread until the run is over."""
@@ -63,7 +63,7 @@ class SerialLane:
                 for node in step:
                     put(node)
             if self._worker is not worker:  # its call was abandoned, and has ended now
-                self._wake_up.set()
+                self.wake()
                 return
             if timers:
                 ready.extend(timers.due(run))
@@ -71,11 +71,15 @@ class SerialLane:
                 continue
             if (session.has_one_lane and not timers) or session.is_over:
                 return
-            self._wake_up.wait(timers.wait())
+            if self._wake_up is None:  # look at everything once more: nothing was noted before
+                self._wake_up = WakeUp()
+            else:
+                self._wake_up.wait(timers.wait())
 
     def wake(self) -> None:
         """Make the loop check whether the run is over."""
-        self._wake_up.set()
+        if self._wake_up is not None:
+            self._wake_up.set()
 
     def stop(self, *, end_calls: bool) -> None:
         """Let the call that runs now go on, or abandon it; end nodes that wait for a retry.
@@ -87,7 +91,7 @@ class SerialLane:
             self._session.report_running(self, () if node is None else (node,))
         elif node is not None and self._session.caller_only_waits:
             self._abandon(node)
-        self._wake_up.set()
+        self.wake()
 
     def close(self) -> Sequence[Node]:
         """Return the node whose call outlives `work`, if there is one."""
