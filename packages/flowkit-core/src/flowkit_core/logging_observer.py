@@ -63,7 +63,7 @@ def _logger() -> Logger | None:
     return None
 
 
-def log_observer(*, is_recorded: bool, shows_progress: bool) -> list[Callable[[Event], object]]:
+def log_observer(*, is_recorded: bool, prints_elements: bool) -> list[Callable[[Event], object]]:
     """Return the observers of a run that show its events.
 
     One logs the events that the level of the logger enables. Where no handler takes errors, another one prints what a
@@ -72,20 +72,20 @@ def log_observer(*, is_recorded: bool, shows_progress: bool) -> list[Callable[[E
     Args:
         is_recorded: whether the record of the run keeps log lines. Warnings and errors are then logged without a
             handler, too.
-        shows_progress: whether another observer shows the elements that a map leaves out.
+        prints_elements: whether a run may have elements that a map leaves out, and no other observer shows them.
     """
     if is_recorded:
         import logging
     logger, least = _logger(), DEBUG
     if logger is None:
         if not is_recorded:
-            return [_Printer(shows_progress)]
+            return _printers(prints_elements=prints_elements)
         logger, least = logging.getLogger("flowkit"), WARNING
     events = tuple(kind for kind, (level, _) in _FORMATTERS.items() if level >= least and logger.isEnabledFor(level))
     if least == DEBUG and TaskNotRun not in events and logger.isEnabledFor(INFO):  # some have a higher level
         events = (*events, TaskNotRun)
     observers: list[Callable[[Event], object]] = [_LogObserver(logger, events)] if events else []
-    return observers if _shows_errors(logger) else [*observers, _Printer(shows_progress)]
+    return observers if _shows_errors(logger) else [*observers, *_printers(prints_elements=prints_elements)]
 
 
 def _shows_errors(logger: Logger) -> bool:
@@ -104,33 +104,42 @@ def _shows_errors(logger: Logger) -> bool:
     return False
 
 
-class _Printer:
-    """Prints to standard error what a run waits for that has failed, and the first element that each map leaves out.
+class _StopPrinter:
+    """Prints to standard error what a run waits for that has failed."""
 
-    Args:
-        shows_progress: whether another observer shows these elements.
-    """
-
-    events: tuple[type[Event], ...] = (RunStopping, ElementFailed)
-    _maps: frozenset[str] = frozenset()  # tasks with an element that was left out
-
-    def __init__(self, shows_progress: bool) -> None:
-        if shows_progress:
-            self.events = (RunStopping,)
+    events = (RunStopping,)
 
     def __call__(self, event: Any) -> None:
-        if type(event) is RunStopping:
-            message = _run_stopping(event)[1]
-        elif event.outcome == "drop" and event.task not in self._maps:
+        _print(_run_stopping(event)[1])
+
+
+_stop_printer = _StopPrinter()
+
+
+class _DropPrinter:
+    """Prints to standard error the first element that each map of a run leaves out."""
+
+    events = (ElementFailed,)
+    _maps: frozenset[str] = frozenset()  # tasks with an element that was left out
+
+    def __call__(self, event: Any) -> None:
+        if event.outcome == "drop" and event.task not in self._maps:
             self._maps |= {event.task}
-            message = f"{_element_failed(event)[1]} (Others that fail are not printed; results.failed has all of them.)"
-        else:
-            return
-        try:
-            sys.stderr.write(f"flowkit: {escape_control_chars(message)}\n")
-            sys.stderr.flush()
-        except (AttributeError, OSError, ValueError):  # it is None, or closed
-            return
+            failed = _element_failed(event)[1]
+            _print(f"{failed} (Others that fail are not printed; results.failed has all of them.)")
+
+
+def _printers(*, prints_elements: bool) -> list[Callable[[Event], object]]:
+    return [_stop_printer, _DropPrinter()] if prints_elements else [_stop_printer]
+
+
+def _print(message: str) -> None:
+    """Print a message to standard error, if that is possible."""
+    try:
+        sys.stderr.write(f"flowkit: {escape_control_chars(message)}\n")
+        sys.stderr.flush()
+    except (AttributeError, OSError, ValueError):  # it is None, or closed
+        return
 
 
 def warn_empty(run: Run) -> None:

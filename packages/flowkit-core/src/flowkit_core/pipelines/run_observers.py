@@ -45,7 +45,7 @@ def observers_of_run(
     if progress is not False:
         check_switch("progress", progress)
     found = checked_observers(observers)
-    found += log_observer(is_recorded=is_recorded, shows_progress=progress)
+    found += log_observer(is_recorded=is_recorded, prints_elements=bool(graph.mapped) and not progress)
     if report is not None:
         from flowkit_core.recorded.reports import report_observer
 
