@@ -44,6 +44,7 @@ class OutcomeRules:
     timeout: float | None
     caller: AsyncCaller | None
     _stop_is_new = False  # whether `on_stop` is to be called
+    _report: RunReport | None = None  # None until the first failure, timeout or interrupt
     fetches_at_once = False  # whether handles are fetched when they arrive
 
     def __init__(
@@ -62,11 +63,18 @@ class OutcomeRules:
         self.phase = Phase.RUNNING
         self._lock = RLock()
         self.events = EventEmitter(observers, run_id, graph.name, self._lock)
-        self.report = RunReport(graph, self.state)
         self._random = random
         self._recorder = recorder
         self.early_stop: BaseException | None = None
         self.record_error: Exception | None = None
+
+    @property
+    def report(self) -> RunReport:
+        """Facts for the error message; created when the first is noted."""
+        with self._lock:
+            if self._report is None:
+                self._report = RunReport(self.graph, self.state)
+            return self._report
 
     # ---- phases ----------------------------------------------------------------------------------------------------
 
