@@ -100,15 +100,15 @@ def pass_a_copy_of_arguments(monkeypatch):
 
 def swap_results(monkeypatch):
     def change(original):
-        def succeeded(self):
-            results = original(self)
+        def items(self):
+            results = dict(original(self))
             if {"left", "right"} <= results.keys():
                 results["left"], results["right"] = results["right"], results["left"]
-            return results
+            return results.items()
 
-        return succeeded
+        return items
 
-    wrap(monkeypatch, RunState, "succeeded", change)
+    wrap(monkeypatch, RunState, "items", change)
 
 
 def ignore_the_condition(monkeypatch):

@@ -111,7 +111,7 @@ class Results(dict[str, Any]):
     @classmethod
     def _of(cls, run: Run) -> Results:
         """Return the results of a run; the facts are computed when they are read."""
-        results = cls(run.state.succeeded())
+        results = cls(run.state.items())
         results.run_id = run.run_id
         results._summary = run.state.summary()
         if (place := run.record_place) is not None:

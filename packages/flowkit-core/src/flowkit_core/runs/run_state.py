@@ -12,7 +12,7 @@ from .handle import is_handle, prefetch
 from .states import CANCELLED, FAILED, HAS_FAILED, PENDING, SKIPPED, STATES, SUCCEEDED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from flowkit_core._typing import Any
     from flowkit_core.graphs.graph import Graph
@@ -258,26 +258,30 @@ class RunState(RunSummary):
 
     def succeeded(self) -> dict[str, Any]:
         """Return the values of the tasks that succeeded, by name, in topological order."""
+        return dict(self.items())
+
+    def items(self) -> Iterable[tuple[str, Any]]:
+        """Return the names and values of the tasks that succeeded, in topological order."""
         names, codes = self.names, self.codes
         if self.aliases:
-            return self._succeeded_with_aliases()
+            return self._with_aliases()
         if codes.count(SUCCEEDED) == len(names) and self.kept is None and not (self.source_of or self.consumed):
-            return dict(zip(names, self.values))
+            return zip(names, self.values)
         found = zip(names, codes, self.values, strict=True)
-        return {name: value for name, code, value in found if code == SUCCEEDED and value is not ABSENT}
+        return [(name, value) for name, code, value in found if code == SUCCEEDED and value is not ABSENT]
 
-    def _succeeded_with_aliases(self) -> dict[str, Any]:
-        """Return what :meth:`succeeded` does; the output of a pipeline task follows the task that has returned it."""
+    def _with_aliases(self) -> Iterable[tuple[str, Any]]:
+        """Return what :meth:`items` does; the output of a pipeline task follows the task that has returned it."""
         alias_of: dict[int, list[str]] = {}
         for name, index in self.aliases.items():
             alias_of.setdefault(index, []).append(name)
-        return {
-            name: value
+        return [
+            (name, value)
             for index, (own, code, value) in enumerate(zip(self.names, self.codes, self.values, strict=True))
             if code == SUCCEEDED and value is not ABSENT
             for name in (own, *alias_of.get(index, ()))
             if self.kept is None or name in self.kept
-        }
+        ]
 
     def elements(self) -> dict[str, Any]:
         """Return the `Elements` of each mapped task, by name."""
