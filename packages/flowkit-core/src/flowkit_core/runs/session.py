@@ -311,7 +311,8 @@ class Session:
         """Put the node of a retry into its lane after the delay, for lanes without timers of their own."""
         with self._lock:
             if self._timers is None:
-                self._timers = Timers(self._now)
+                self._timers = Timers()
+                self._timers.clock = self._now
             self._timers.add(retry)
         self._start_waiting()
 

@@ -24,31 +24,27 @@ _order = count()  # of entries that are due at the same time
 class Timers(list["tuple[float, int, Node]"]):
     """Nodes that wait for a retry: a heap, ordered by the time at which they are due.
 
-    Args:
+    Attributes:
         clock: returns the current time in seconds.
 
     Examples:
-        >>> timers = Timers(clock=lambda: 10.0)
-        >>> timers.wait() is None
+        >>> Timers().wait() is None
         True
     """
 
-    __slots__ = ("_clock",)
-
-    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
-        self._clock = clock
+    clock: Callable[[], float] = staticmethod(monotonic)
 
     def add(self, retry: Retry) -> None:
         """Add the node of a retry, due after its delay."""
-        heappush(self, (self._clock() + retry.delay, next(_order), retry.node))
+        heappush(self, (self.clock() + retry.delay, next(_order), retry.node))
 
     def wait(self) -> float | None:
         """Return the seconds until the first node is due, 0 or more and at most an hour; None if there are none."""
-        return min(max(0.0, self[0][0] - self._clock()), _LONGEST_WAIT) if self else None
+        return min(max(0.0, self[0][0] - self.clock()), _LONGEST_WAIT) if self else None
 
     def due(self, run: Run) -> list[Node]:
         """Remove and return the nodes that are due, and those that may not start because the run is stopping."""
-        now = self._clock()
+        now = self.clock()
         nodes = []
         if run.stopping and (stopped := [entry for entry in self if not run.may_start(entry[2])]):
             nodes = [entry[2] for entry in stopped]
