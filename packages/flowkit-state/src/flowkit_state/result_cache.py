@@ -264,8 +264,9 @@ class ResultCache:
             return reason
         if self._version is not None:
             parts["version of the cache"] = fingerprint.digest(encode(self._version))
-        inputs = {label: part for label, part in parts.items() if _is_input(label)}
-        code = {label: part for label, part in parts.items() if label not in inputs}
+        code, inputs = dict(parts), {}
+        for label in [label for label in parts if label == _KEY_LABEL or fingerprint.is_input(label)]:
+            inputs[label] = code.pop(label)
         return CallKey(prefix, fingerprint.key(code), fingerprint.key(inputs), fingerprint.shortened(parts))
 
     def _limits_age(self) -> bool:

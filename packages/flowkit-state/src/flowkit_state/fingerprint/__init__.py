@@ -223,7 +223,7 @@ def has_same_format(old: Mapping[str, str], new: Mapping[str, str]) -> bool:
 
 def is_input(label: str) -> bool:
     """Return whether a component is an argument of the call, and not code or a value that the code reads."""
-    return label.partition(" ")[0] == INPUT
+    return label.startswith(f"{INPUT} ")
 
 
 def _is_not_a_digest(label: str) -> bool:
