@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import textwrap
 import warnings
@@ -395,3 +396,40 @@ def test_error_for_an_open_parameter_says_that_the_task_was_called():
     load(extract())
     with pytest.raises(BindingError, match=r"'load' was called, which runs it and wires nothing"):
         DAG("called", tasks=[load]).run("serial")
+
+
+def timed(function):
+    """A decorator of a user."""
+
+    @functools.wraps(function)
+    def wrapper(*args):
+        return function(*args)
+
+    return wrapper
+
+
+@pytest.mark.parametrize("decorator", [timed, functools.cache])
+def test_decorator_above_task_is_a_warning(decorator):
+    """The run calls the task without the decorator; a wrapper of a task that another variable holds is none."""
+
+    @decorator
+    @task
+    def extract():
+        return 1
+
+    with pytest.warns(RuntimeWarning, match="runs the task 'extract' without the decorator that is above its @task"):
+        assert DAG("etl").run("serial") == {"extract": 1}
+    with pytest.raises(TypeError, match="write @task above the other decorator"):
+        Task(int, name="load") >> extract
+
+
+def test_decorator_below_task_and_wrapper_beside_a_task_are_no_warning():
+    @task
+    @timed
+    def extract():
+        return 1
+
+    _beside = timed(extract)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert DAG("etl").run("serial") == {"extract": 1}

@@ -198,6 +198,8 @@ class DAG(Pipeline):
         if block is None and (view := where.own_edges(self._tasks)) is not None:
             found = found_in_one_pass(where.scope, self._tasks)
             if found is not None:
+                if self._tasks is None:
+                    where.warn_of_decorators(self.name, found.tasks, of_call=True)
                 if not is_check:
                     self._view = view
                 view.mark_used(found.tasks)
@@ -208,6 +210,8 @@ class DAG(Pipeline):
         view.mark_used(upstream)
         if warns:
             self._warned |= not is_check
+            if self._tasks is None:
+                where.warn_of_decorators(self.name, upstream)
             if self._tasks is None and block is None and upstream:
                 where.warn_of_imported(self.name, upstream)
                 if len(upstream) > 1 and all(task._was_called for task in upstream) and not any(upstream.values()):

@@ -31,7 +31,7 @@ from .scopes import (
     modules_with_edges,
     replacements,
 )
-from .wiring import Vertex, no_task
+from .wiring import WRAPPERS, Vertex, no_task, wrapped_task
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -235,6 +235,20 @@ class Surroundings:
             if task not in known and not (task._used or task._has_copies or task._replaced):
                 warn(texts.imported_only(pipeline, self._module_name, task), "discovery", task.name)
 
+    def warn_of_decorators(self, pipeline: str, found: Collection[Any], *, of_call: bool = False) -> None:
+        """Warn of tasks that variables hold only within the wrapper of a decorator above ``@task``.
+
+        Args:
+            pipeline: name of the pipeline.
+            found: its tasks.
+            of_call: whether all of them were made in the call, so that only local variables are looked at.
+        """
+        near = self._local_values() if of_call else self._near()
+        held = [task for value in near if type(value) in WRAPPERS and (task := wrapped_task(value)) is not None]
+        for task in held:
+            if task in found and not any(value is task for value in near):
+                warn(texts.decorator_above(pipeline, task), "discovery", getattr(task, "name", None))
+
     def check_block(
         self, pipeline: str, tasks: Iterable[Any], own: Block | None, *, is_bare: bool = False, kind: str = "DAG"
     ) -> None:
@@ -299,9 +313,12 @@ class Surroundings:
 
     def _near(self) -> list[Any]:
         """Return the values of the globals, and of the local variables where the call of this pipeline is executing."""
+        return list({id(each): each for each in [*self._local_values(), *self._globals.values()]}.values())
+
+    def _local_values(self) -> list[Any]:
+        """Return the values of the local variables where the call of this pipeline is executing; else nothing."""
         frame = user_frame(sys._getframe(1))
-        found = variables(frame) if frame.f_code is self._code else []
-        return list({id(each): each for each in [*found, *self._globals.values()]}.values())
+        return variables(frame) if frame.f_code is self._code else []
 
     def warn_of_edges_elsewhere(self, pipeline: str, upstream: dict[Any, list[Any]], view: EdgeView) -> None:
         """Warn if a task has no upstreams here, but does in a call that is not among the callers.

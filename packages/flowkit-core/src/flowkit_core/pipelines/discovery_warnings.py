@@ -19,6 +19,14 @@ def imported_only(pipeline: str, module: str, task: Any) -> str:
     )
 
 
+def decorator_above(pipeline: str, task: Any) -> str:
+    """Return the warning of a task that a decorator above ``@task`` wraps, and which runs without it."""
+    return (
+        f"DAG {pipeline!r} runs the task {task.name!r} without the decorator that is above its @task: "
+        f"write @task above the other decorator"
+    )
+
+
 def only_called(pipeline: str, tasks: Sequence[Any]) -> str:
     """Return the warning of tasks that were all called directly, and of which none takes the result of another."""
     return (

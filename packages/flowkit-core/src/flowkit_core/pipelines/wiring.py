@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from types import CoroutineType, FunctionType, MethodType
 
 from flowkit_core._text import did_you_mean, escape_control_chars, short_repr
@@ -474,6 +475,9 @@ def advice_for(item: Any) -> str:
         item.close()
         without = "calling an async function returns a coroutine: write the task's name without parentheses"
         return _advice_for_call() or without
+    if (inner := wrapped_task(item)) is not None:
+        name = escape_control_chars(getattr(inner, "name", "?"))
+        return f"it is a function that wraps the task {name!r}: write @task above the other decorator, not below it"
     if callable(item):
         if type(item) is FunctionType and item.__name__ != "<lambda>":
             return f"it is a function, not yet a task: write @task above 'def {escape_control_chars(item.__name__)}'"
@@ -481,6 +485,17 @@ def advice_for(item: Any) -> str:
     return _advice_for_call() or (
         "decorate a function with @task, and write its name without parentheses: extract >> load, not extract() >> load"
     )
+
+
+WRAPPERS = FunctionType, type(cache(int))
+"""Types of what a decorator makes of a function."""
+
+
+def wrapped_task(item: Any) -> Vertex | None:
+    """Return the task that a function wraps, as a decorator above ``@task`` makes it; None if it wraps none."""
+    while type(item) in WRAPPERS:
+        item = item.__dict__.get("__wrapped__")
+    return item if isinstance(item, Vertex) else None
 
 
 def _advice_for_call() -> str:
