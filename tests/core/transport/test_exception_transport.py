@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import threading
 import traceback
@@ -9,7 +10,7 @@ import traceback
 import pytest
 
 from flowkit_core import RemoteTaskError
-from flowkit_core.runs.exception_transport import MAX_EXCEPTIONS, pack_error, unpack_error
+from flowkit_core.runs.exception_transport import MAX_EXCEPTIONS, pack_error, reduce_error, unpack_error
 
 
 class FormattingError(ValueError):
@@ -246,3 +247,26 @@ def test_large_text_is_shortened():
     found = sent(ValueError("x" * 3_000_000), dumps=lambda _: 1 / 0)
     assert "characters left out" in found.text
     assert len(found.text) < 1_100_000
+
+
+@pytest.mark.parametrize(
+    "error", [TwoArgumentsError("a", "b"), BrokenTextError("x"), ExceptionGroup("two", [OSError()])]
+)
+def test_exception_that_is_a_value_is_packed_once(error):
+    """The pickler that packs it also pickles its parts."""
+    count = []
+
+    class Pickler(pickle.Pickler):
+        def reducer_override(self, value):
+            count.append(value)
+            return reduce_error(value, dumps) if isinstance(value, BaseException) else NotImplemented
+
+    def dumps(value):
+        file = io.BytesIO()
+        Pickler(file, 5).dump(value)
+        return file.getvalue()
+
+    found = pickle.loads(dumps([error]))[0]
+    assert type(found) is type(error)
+    assert repr(found.args) == repr(error.args)
+    assert sum(value is error for value in count) <= 3

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import pickle
+import threading
 from functools import partial
 from types import MemberDescriptorType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -36,6 +37,9 @@ _UNCOPIED_SLOTS = (  # set otherwise; AttributeError.obj is the object without t
     vars(BaseExceptionGroup)["exceptions"],
     vars(AttributeError)["obj"],
 )
+
+_this_thread = threading.local()
+"""Attribute ``packs``: whether the thread runs `pack_error`, which `reduce_error` must not call again then."""
 
 _LAYERS = ("flowkit_core.", "flowkit_exec.", "flowkit_dask.")
 
@@ -113,24 +117,28 @@ def pack_error(
         dumps: returns the pickle of a value, or raises if there is none.
         find_facts: returns what is to be passed to ``explain`` of :func:`unpack_error` for an exception, or None.
     """
+    outer, _this_thread.packs = getattr(_this_thread, "packs", False), True
     try:
         return _pack(error, dumps, find_facts or (lambda _: None))
     except BaseException:  # for example MemoryError
         return pickle.dumps([_PackedError()], PICKLE_PROTOCOL)
+    finally:
+        _this_thread.packs = outer
 
 
 def reduce_error(error: BaseException, dumps: Dumps = dumps_by_name) -> Any:
     """Return what ``reducer_override()`` of a pickler returns for an exception that is a value.
 
-    It is NotImplemented for an exception that pickle can load; others are packed as those that tasks raise.
+    It is NotImplemented for an exception that pickle can load, and while :func:`pack_error` pickles parts of one; others
+    are packed as those that tasks raise.
 
     Args:
         error: the exception.
         dumps: see :func:`pack_error`.
     """
     kind, args = type(error), _get(BaseException, "args", error)
-    module = _get(type, "__module__", kind)
-    if module == "builtins" and not issubclass(kind, BaseExceptionGroup):
+    is_builtin = _get(type, "__module__", kind) == "builtins" and not issubclass(kind, BaseExceptionGroup)
+    if is_builtin or getattr(_this_thread, "packs", False):
         return NotImplemented
     plain = _pickled_if(error, lambda other: type(other) is kind and len(other.args) == len(args), dumps_by_name)
     return NotImplemented if plain is not None else (unpack_error, (pack_error(error, dumps=dumps), "an earlier one"))
