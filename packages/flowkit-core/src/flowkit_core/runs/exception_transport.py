@@ -129,8 +129,8 @@ def pack_error(
 def reduce_error(error: BaseException, dumps: Dumps = dumps_by_name) -> Any:
     """Return what ``reducer_override()`` of a pickler returns for an exception that is a value.
 
-    It is NotImplemented for an exception that pickle can load, and while :func:`pack_error` pickles parts of one; others
-    are packed as those that tasks raise.
+    It is NotImplemented for an exception that pickle can load, and while :func:`pack_error` pickles parts of one.
+    Others are packed like those that tasks raise.
 
     Args:
         error: the exception.
