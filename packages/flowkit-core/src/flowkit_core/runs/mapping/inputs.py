@@ -29,7 +29,7 @@ class Missing:
         self.reason = reason
 
     def __repr__(self) -> str:
-        return f"<Missing: {self.reason}>"
+        return f"missing ({self.reason})"
 
 
 class PartialColumn(list[object]):
