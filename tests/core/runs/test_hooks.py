@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import pickle
@@ -334,3 +335,29 @@ def test_interrupt_while_the_last_event_is_handled_keeps_the_results():
     with pytest.raises(KeyboardInterrupt) as caught:
         DAG("late", tasks=[Task(lambda: 1, name="one")]).run("serial", observers=[observe])
     assert caught.value.flowkit_results == {"one": 1}
+
+
+@pytest.mark.parametrize("raises", [True, False])
+def test_hook_of_a_pipeline_can_tell_which_tasks_have_failed(raises):
+    """Also the elements of a mapped task that are left out, and whether or not the run raises its error."""
+    seen = []
+    parse = Task(lambda x: int(x), name="parse")
+    load = Task(lambda: 1 / 0, name="load")
+    dag = DAG("nightly", tasks=[load, parse.map("x", errors="drop")], on_failure=seen.append)
+    with contextlib.suppress(ExceptionGroup):
+        dag.run("serial", params={"x": ["1", "two"]}, fail_fast=False, raise_on_failure=raises)
+    (event,) = seen
+    assert {name: type(error) for name, error in event.failed.items()} == {
+        "load": ZeroDivisionError,
+        "parse[1]": ValueError,
+    }
+
+
+def test_hook_after_a_task_has_interrupted_the_run_has_its_exception():
+    def stop():
+        raise KeyboardInterrupt
+
+    seen = []
+    with pytest.raises(KeyboardInterrupt):
+        DAG("nightly", tasks=[Task(stop)], on_failure=seen.append).run("serial")
+    assert all(error is seen[0].error for error in seen[0].failed.values())

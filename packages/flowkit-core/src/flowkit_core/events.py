@@ -65,12 +65,14 @@ class RunFinished(Event):
         counts: state -> number of tasks in it.
         duration: seconds from start to end.
         error: the exception that ``run()`` raises, or would raise without ``raise_on_failure=False``; else None.
+        failed: name of each failed task -> the exception that it raised; of elements of mapped tasks as ``"parse[3]"``.
     """
 
-    __slots__ = ("counts", "duration", "error")
+    __slots__ = ("counts", "duration", "error", "failed")
     counts: Mapping[str, int]
     duration: float
     error: BaseException | None
+    failed: Mapping[str, BaseException]
 
 
 class RunStopping(Event):

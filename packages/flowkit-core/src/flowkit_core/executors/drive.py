@@ -54,6 +54,8 @@ def _finish(run: Run, seconds: float, error: BaseException | None) -> None:
     """Emit the last event, and call the hooks that are left."""
     try:
         if run.events.wants(RunFinished):
-            run.events.emit(RunFinished, counts=run.state.counts(), duration=seconds, error=error)
+            failed = run.state.summary().failed()
+            run.events.emit(RunFinished, counts=run.state.counts(), duration=seconds, error=error, failed=failed)
+            del failed  # the tracebacks refer to this frame
     finally:
         run.call_last_hooks()
