@@ -215,7 +215,7 @@ def test_global_bound_at_or_after_the_first_run_is_an_error(script, tmp_path, so
     run = f"DAG('one', tasks=[one]).run({'executor' if 'executor' in source else repr('process')})"
     output = script(dedent(head) + WITH_A_THREAD + source.format(run=run), cwd=tmp_path).wait(code=1)
     assert "SerializationError: task 'one': its function could not be found in the worker" in output
-    assert re.search("'rates?' is defined at or after the first run\\(\\) of the script, in line ", output)
+    assert re.search("'rates?' is changed at or after the first run\\(\\) of the script, in line ", output)
 
 
 @pytest.mark.parametrize(

@@ -118,12 +118,14 @@ class ScriptError(AttributeError):
 
 
 class NotExecutedError(AttributeError):
-    """A name is bound by a statement that workers do not execute."""
+    """A name is bound, or its value is changed, by a statement that workers do not execute."""
 
-    def __init__(self, name: str, line: int | None) -> None:
+    def __init__(self, name: str, line: int | None, *, is_changed: bool = False) -> None:
+        remedy = "; what changes there, pass with run(params=...)" if is_changed else ""
         super().__init__(
-            f"{name!r} is defined at or after the first run() of the script, in line {line}: workers execute only the "
-            f"statements before that one, without those under if __name__ == '__main__'"
+            f"{name!r} is {'changed' if is_changed else 'defined'} at or after the first run() of the script, in line "
+            f"{line}: workers execute only the statements before that one, without those under "
+            f"if __name__ == '__main__'{remedy}"
         )
 
 
@@ -228,7 +230,9 @@ class Script:
 
     def _refuse(self, names: set[str]) -> None:
         for name in sorted(names):
-            raise ScriptError(name, self._failure) if self._failure else NotExecutedError(name, self._first_run_line)
+            if self._failure:
+                raise ScriptError(name, self._failure)
+            raise NotExecutedError(name, self._first_run_line, is_changed=name in self._module_dict)
 
     @property
     def _first_run_line(self) -> int | None:
