@@ -439,3 +439,13 @@ def test_none_warning_turned_into_error_does_not_fail_the_run(capsys):
     Task(quiet_none, name="start") >> load
     assert run(load)["load"] == [None]
     assert "load.after(start)" in capsys.readouterr().err
+
+
+def test_missing_parameter_of_a_task_without_upstreams_names_the_pipeline():
+    """Where a file has several pipelines, the task may be one of another pipeline."""
+    Task(lambda: 1, name="fetch") >> Task(lambda number: number, name="total")
+    Task(lambda day: day, name="extract") >> Task(lambda rows: rows, name="load")
+    with pytest.raises(
+        BindingError, match=r"if it is not part of 'numbers', .* with DAG\('numbers', tasks=\[\.\.\.\]\)"
+    ):
+        DAG("numbers").run("serial")

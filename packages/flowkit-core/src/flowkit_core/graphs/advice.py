@@ -83,11 +83,12 @@ def for_open_parameter_of_flow(parameter: str, *, exists: bool) -> str:
 
 
 def for_open_parameter_of_dag(
-    node: Node, parameter: str, waits: Sequence[str], ancestors: Sequence[str], *, exists: bool
+    pipeline: str, node: Node, parameter: str, waits: Sequence[str], ancestors: Sequence[str], *, exists: bool
 ) -> str:
     """Return the fix for a parameter that nothing fills, in a DAG.
 
     Args:
+        pipeline: name of the pipeline.
         node: the node.
         parameter: the parameter.
         waits: names of the tasks that the node only waits for.
@@ -107,9 +108,9 @@ def for_open_parameter_of_dag(
     if exists:
         return f"a task named {parameter!r} exists but is not wired to it: add '{parameter} >> {node.name}'"
     wire = "wire a task to it with '>>'"
-    if node.upstream or node.downstream:
+    if node.upstream:
         return wire
-    return f"if it is not part of the pipeline, name the tasks that are, with DAG(tasks=[...]); or {wire}"
+    return f"if it is not part of {pipeline!r}, name the tasks that are, with DAG({pipeline!r}, tasks=[...]); or {wire}"
 
 
 def _after(task: str, upstream: str) -> str:

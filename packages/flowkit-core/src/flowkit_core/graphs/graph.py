@@ -498,7 +498,7 @@ class Graph:
             return advice.for_open_parameter_of_flow(parameter, exists=exists)
         waits = [self.names[index] for index in node.waits]
         ancestors = [self.names[index] for index in self.ancestors(node)]
-        return advice.for_open_parameter_of_dag(node, parameter, waits, ancestors, exists=exists)
+        return advice.for_open_parameter_of_dag(self.name, node, parameter, waits, ancestors, exists=exists)
 
 
 def _is_annotated_none(func: Any) -> bool:
