@@ -184,14 +184,16 @@ def test_cancellation_cancels_coroutines_and_runs_clean_up_tasks():
 
 
 def test_cancellation_gives_plain_tasks_the_grace_of_the_run():
-    started, release = threading.Event(), threading.Event()
+    waits, started, release = threading.Event(), threading.Event(), threading.Event()
 
     def plain():
+        waits.wait(LONG)
         started.set()
         release.wait(LONG)
 
     async def slow():
         try:
+            waits.set()
             await asyncio.sleep(LONG)
         finally:
             release.set()
