@@ -201,10 +201,10 @@ def cancelled_arun_stops_the_run(trial: Trial) -> None:
 
     async def main() -> dict[str, str]:
         waiting = asyncio.create_task(DAG("check", tasks=[below, clean]).arun(_default(trial), grace=LONG))
-        while trial.calls() < 1:  # noqa: ASYNC110 - a file
+        while trial.calls() < 2:  # noqa: ASYNC110 - a file; both have started
             await asyncio.sleep(0.005)
         waiting.cancel()
-        while trial.calls() < 2:  # noqa: ASYNC110
+        while trial.calls() < 3:  # noqa: ASYNC110 - the coroutine was cancelled
             await asyncio.sleep(0.005)
         tasks.release(path)
         try:
