@@ -57,6 +57,7 @@ COMPANION_TESTS = {
         "websocket-client>=1.8",
     ]
     + (["pexpect>=4.9", "pyte>=0.8"] if os.name == "posix" else []),
+    "flowkit-dask": ["numpy>=2"],
 }
 # What draws the pictures of the documentation, beside a browser.
 PICTURES = ["pexpect>=4.9", "pillow>=11", "pyte>=0.8"]
