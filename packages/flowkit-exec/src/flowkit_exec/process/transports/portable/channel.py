@@ -90,11 +90,11 @@ class PortableChannel(FrameBuffer):
             except BlockingIOError:
                 break
             except OSError as error:
+                if not protocol.has_errno(error):  # of a signal handler
+                    raise
                 if isinstance(error, ConnectionError):  # it has gone already
                     continue
-                if protocol.has_errno(error):
-                    raise start_error(error) from error
-                raise
+                raise start_error(error) from error
             connection.setblocking(False)
             self._resources.sockets.append(connection)
             self._guests.append(Guest(connection, self.key))

@@ -19,6 +19,8 @@ except ImportError:
 
 from _operator import _compare_digest
 
+from flowkit_exec.process import protocol
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -80,7 +82,9 @@ class Guest:
                     self.connection.send(self._sent + proof)  # the first bytes on a connection: there is room
         except BlockingIOError:
             return None
-        except OSError:
+        except OSError as error:
+            if not protocol.has_errno(error):  # of a signal handler
+                raise
             return False
         challenges, proof = self._received[:_SIZE] + self._sent, self._received[_SIZE:]
         return _compare(proof, _proof(self._key, b"worker", challenges))

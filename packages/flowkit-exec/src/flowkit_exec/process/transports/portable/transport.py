@@ -6,6 +6,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from flowkit_exec.process import protocol
 from flowkit_exec.process.functions.main_module import describe_main
 from flowkit_exec.process.transports.interpreter import environment_of_worker, interpreter_command
 from flowkit_exec.process.transports.limits import max_workers
@@ -51,10 +52,8 @@ class PortableTransport:
             env=environment_of_worker(env, channel.tickets.path),
             **OWN_GROUP,
         )
-        try:
+        with protocol.suppress(OSError):  # it has ended already, which is noticed soon
             process.stdin.write(channel.key)  # type: ignore[union-attr]  # fewer bytes than any pipe holds
-        except OSError:  # it has ended already, which is noticed soon
-            pass
         return channel, PortableProcess(process, resources, channel)
 
     def fork(self, resources: Any, functions: Mapping[int, Callable[..., object]]) -> tuple[Any, Any]:
