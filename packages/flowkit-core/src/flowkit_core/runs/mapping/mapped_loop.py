@@ -105,7 +105,7 @@ def give_up(worker: Worker, node: Node, outcome: Outcome) -> Sequence[Node] | Re
         region.given_up.add(worker)
         for each in region.stages:
             each.copy_arrays()
-    element = _element(run, region, stage, number, Missing(CANCELLED, outcome.reason))
+        element = _element(run, region, stage, number, Missing(CANCELLED, outcome.reason))
     return run.finish(element, outcome, 0.0, run.current_attempt(element))
 
 
